@@ -1,0 +1,1 @@
+"""Embedded tasks, one file each; every file registers one ``TaskSpec`` under its own name."""

@@ -1,0 +1,1 @@
+"""Backbones, the structure of their parameters, and their classification heads."""

@@ -1,0 +1,61 @@
+"""``tiny-clip``: the embedded CLIP whose weights ship with this package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from talos_engine.models.spec import MODELS, Backbone, BaseWeights, ModelSpec
+
+FOLDER = Path(__file__).parent.parent / "tiny_clip"
+
+
+_SHARED = {
+    "steps": 300,
+    "batch_size": 64,
+    "weight_decay": 0.0,
+    "warmup": 30,
+    "schedule": "cosine",
+    "clip": 1.0,
+}
+
+
+def _architecture() -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((FOLDER / "open_clip_config.json").read_text("utf-8"))
+    return config
+
+
+def _read() -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    stored = load_file(FOLDER / "open_clip_model.safetensors")
+    return {name: tensor.float() for name, tensor in stored.items()}
+
+
+def _build(weights: BaseWeights) -> Backbone:
+    import open_clip
+
+    from talos_engine.models.open_clip_backbone import OpenClipBackbone
+
+    source = f"local-dir:{FOLDER}"
+    model = open_clip.create_model(source)
+    return OpenClipBackbone(weights, model, lambda: open_clip.get_tokenizer(source))
+
+
+MODELS.register("tiny-clip")(
+    ModelSpec(
+        name="tiny-clip",
+        description="small CLIP pre-trained by this project on procedural and scanned images",
+        pretrained="embedded",
+        architecture=_architecture,
+        read=_read,
+        build=_build,
+        training_defaults={
+            "nonlinear": {**_SHARED, "lr": 3e-4},
+            "talos": {**_SHARED, "lr": 1e-3},
+        },
+    )
+)

@@ -1,0 +1,65 @@
+"""From what ``--model`` names to weights and backbones: catalog names and our own checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from talos_engine.artifacts import BaseInfo, hash_tensors, read_checkpoint
+from talos_engine.models.spec import MODELS, Backbone, BaseWeights
+
+
+def load_weights(model: str) -> BaseWeights:
+    """The tensors that ``model`` names, with their identity.
+
+    Args:
+        model: A catalog name, or the path of a checkpoint of ours.
+
+    Raises:
+        UnknownNameError: neither a known name nor a file.
+        ArtifactError: the file is not a sound checkpoint of a known architecture.
+    """
+    path = Path(model)
+    if is_checkpoint_path(model):
+        checkpoint = read_checkpoint(path)
+        origin = checkpoint.header.base
+        info = BaseInfo(
+            name=origin.name,
+            pretrained="checkpoint",
+            architecture=origin.architecture,
+            hash=hash_tensors(checkpoint.tensors),
+        )
+        return BaseWeights(info, origin, checkpoint.tensors)
+    spec = MODELS.get(model)
+    tensors = spec.read()
+    info = BaseInfo(
+        name=spec.name,
+        pretrained=spec.pretrained,
+        architecture=spec.architecture(),
+        hash=hash_tensors(tensors),
+    )
+    return BaseWeights(info, info, tensors)
+
+
+def is_checkpoint_path(model: str) -> bool:
+    """Whether ``model`` names a file rather than a catalog entry."""
+    return model not in MODELS.names() and Path(model).is_file()
+
+
+def check_model_name(model: str) -> None:
+    """Raise unless ``model`` is a catalog name or a file; reads nothing.
+
+    Raises:
+        UnknownNameError: it is neither.
+    """
+    if not is_checkpoint_path(model):
+        MODELS.get(model)
+
+
+def build_backbone(weights: BaseWeights) -> Backbone:
+    """The backbone of these weights' architecture, holding them.
+
+    Raises:
+        UnknownNameError: the architecture is not in the catalog.
+        MismatchError: the weights do not fit it.
+    """
+    return MODELS.get(weights.info.name).build(weights)

@@ -1,0 +1,1 @@
+"""Rules that decide which entries train; one file per rule under ``rules``."""

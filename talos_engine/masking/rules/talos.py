@@ -1,0 +1,128 @@
+"""The ``talos`` mask: the entries with the lowest diagonal Fisher information, found in rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from talos_engine.configuration import Method, check_at_least, check_choice, check_fraction
+from talos_engine.masking.selection import count_entries, keep_lowest, round_count
+from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskResult
+from talos_engine.seeding import derive_seed
+from talos_engine.sensitivity.fisher import (
+    FISHER_TYPES,
+    SCORE_KINDS,
+    ExampleBatch,
+    FisherConfig,
+    estimate_fisher_diag,
+)
+
+
+@dataclass(frozen=True)
+class TalosConfig:
+    """Options of TaLoS calibration.
+
+    Args:
+        rounds: R, number of rounds over which sparsity grows.
+        batches: Batches scored per round.
+        batch_size: Examples per batch.
+        fisher: Kind of Fisher information, see ``FisherConfig``.
+        mc_samples: Label draws per example for ``mc``.
+        score: ``square`` or ``abs``, see ``FisherConfig``.
+        soft_mask: ε, what frozen entries are multiplied with while scoring, in [0, 1].
+    """
+
+    rounds: int = 4
+    batches: int = 10
+    batch_size: int = 128
+    fisher: str = "mc"
+    mc_samples: int = 1
+    score: str = "square"
+    soft_mask: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_at_least("rounds", self.rounds, 1)
+        check_at_least("batches", self.batches, 1)
+        check_at_least("batch-size", self.batch_size, 1)
+        check_choice("fisher", self.fisher, FISHER_TYPES)
+        check_at_least("mc-samples", self.mc_samples, 1)
+        check_choice("score", self.score, SCORE_KINDS)
+        check_fraction("soft-mask", self.soft_mask)
+
+
+def calibrate_talos(config: TalosConfig, context: MaskContext) -> MaskResult:
+    """A mask of the least sensitive entries: Alg. 1 of arXiv:2504.02620.
+
+    Deviation: density grows as ``(1 − k)^(r/R)``, as the paper's text and code have it. Scores are
+    estimated with frozen entries multiplied by ε; entries once frozen stay frozen and unranked.
+
+    Args:
+        config: Rounds, data per round and kind of score.
+        context: Model, data, candidates and final sparsity.
+    """
+    classifier = context.load_model()
+    inputs, labels = context.load_inputs()
+    total = count_entries(context.candidates)
+    live: dict[str, Tensor] = dict(context.candidates)
+    first_scores: dict[str, Tensor] | None = None
+    used = min(len(labels), config.batches * config.batch_size)
+    fisher = FisherConfig(config.fisher, config.mc_samples, config.score, context.seed)
+    for number in range(1, config.rounds + 1):
+        order = _example_order(context.seed, number, len(labels))[:used]
+        scores = estimate_fisher_diag(
+            classifier,
+            _soften(context, live, config.soft_mask),
+            _batches(inputs, labels, order, config, context, number),
+            fisher,
+            round_index=number,
+            runtime=context.runtime,
+        )
+        scores = {name: score.cpu() for name, score in scores.items()}
+        for name, flags in context.zero_scores.items():
+            scores[name][flags] = 0.0
+        first_scores = first_scores or scores
+        count = round_count(total, context.sparsity, number, config.rounds)
+        live = keep_lowest(scores, live, count)
+    notes = {"examples": used, "available_examples": len(labels)}
+    notes["live_zero_score"] = sum(
+        int((live[name] & flags).sum()) for name, flags in context.zero_scores.items()
+    )
+    return MaskResult(live, first_scores, notes)
+
+
+def _example_order(seed: int, number: int, count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(derive_seed(seed, "calibration order", number))
+    return torch.randperm(count, generator=generator)
+
+
+def _soften(context: MaskContext, live: Mapping[str, Tensor], epsilon: float) -> dict[str, Tensor]:
+    """``c̃ ⊙ θ0``: entries frozen so far multiplied by ε, excluded ones left as they are."""
+    softened = {}
+    for name, value in context.theta0.items():
+        frozen = context.candidates[name] & ~live[name]
+        softened[name] = torch.where(frozen.to(value.device), value * epsilon, value)
+    return softened
+
+
+def _batches(
+    inputs: Tensor,
+    labels: Tensor,
+    order: Tensor,
+    config: TalosConfig,
+    context: MaskContext,
+    number: int,
+) -> Iterator[ExampleBatch]:
+    what, done = f"calibration round {number}/{config.rounds}", 0
+    context.progress(what, 0, len(order))
+    for ids in order.split(config.batch_size):
+        yield ExampleBatch(ids, inputs[ids], labels[ids])
+        done += len(ids)
+        context.progress(what, done, len(order))
+
+
+MASK_RULES.register("talos")(
+    Method("talos", "TaLoS, arXiv:2504.02620, Eq. 7 and Alg. 1", TalosConfig, calibrate_talos)
+)

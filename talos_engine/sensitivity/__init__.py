@@ -1,0 +1,1 @@
+"""Per-example squared gradients: the diagonal of the Fisher information matrix."""

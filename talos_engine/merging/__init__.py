@@ -1,0 +1,1 @@
+"""Combining task vectors; ``methods`` holds one file per method over the shared ``ops``."""

@@ -1,0 +1,1 @@
+"""Merging methods, one file each; every file registers one ``MergeMethod``."""

@@ -1,0 +1,1 @@
+"""Fine-tuning methods, one file each; every file registers one ``FinetuneMethod``."""

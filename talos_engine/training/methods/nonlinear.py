@@ -1,0 +1,38 @@
+"""``nonlinear``: ordinary fine-tuning of every parameter of the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from talos_engine.artifacts import Mask
+from talos_engine.errors import OptionError
+from talos_engine.models.structure import EncoderStructure
+from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry
+
+
+@dataclass(frozen=True)
+class NonlinearConfig:
+    """Options of non-linear fine-tuning: none."""
+
+
+def train_everything(
+    config: NonlinearConfig, structure: EncoderStructure, mask: Mask | None
+) -> Mapping[str, Tensor | None]:
+    """All parameters of the encoder, embeddings and projection included.
+
+    Raises:
+        OptionError: a mask was given.
+    """
+    if mask is not None:
+        raise OptionError("--mask does not go with --method nonlinear", "use --method talos")
+    return dict.fromkeys(structure.trainable)
+
+
+FINETUNE_METHODS.register("nonlinear")(
+    FinetuneEntry(
+        "nonlinear", "Ilharco et al. 2023, arXiv:2212.04089", NonlinearConfig, train_everything
+    )
+)

@@ -1,0 +1,179 @@
+"""``talos add``: one model from several task vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from talos_engine.artifacts import TaskVector, file_hash, restore
+from talos_engine.data.splits import find_task
+from talos_engine.errors import OptionError
+from talos_engine.evaluation.coefficients import coefficient_grid
+from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_addition
+from talos_engine.merging.methods.sum import SumConfig, sum_vectors
+from talos_engine.merging.ops import apply_deltas
+from talos_engine.merging.spec import MERGE_METHODS
+from talos_engine.models.spec import BaseWeights
+from talos_engine.progress import Progress, silent
+from talos_engine.workflows.editing import (
+    EditResult,
+    check_edit_outputs,
+    write_edited,
+    write_search_report,
+)
+from talos_engine.workflows.opening import (
+    Common,
+    check_base,
+    merge_order,
+    open_session,
+    read_vectors,
+)
+from talos_engine.workflows.vector import vector_sparsity
+
+
+@dataclass(frozen=True)
+class AddRequest:
+    """What to add.
+
+    Args:
+        vectors: Vector files, at least one.
+        out: The checkpoint file to write.
+        model: The base; ``None`` takes the one that the vectors record.
+        method: Name of the merging method.
+        options: Options of that method by name; ``None`` means not given.
+        coefs: One coefficient for all vectors or one per vector, any sign; empty with ``search``.
+        search: Choose one coefficient for all on validation data.
+        tasks: Tasks to search on; empty means those that the vectors were trained on.
+        grid: Kind of grid to search, see ``coefficient_grid``.
+        common: Device, precision, overwriting.
+    """
+
+    vectors: tuple[Path, ...]
+    out: Path
+    model: str | None = None
+    method: str = "sum"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    coefs: tuple[float, ...] = ()
+    search: bool = False
+    tasks: tuple[str, ...] = ()
+    grid: str = "union"
+    common: Common = field(default_factory=Common)
+
+
+def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
+    """A checkpoint file of ``θ0 + α · combine(τ_1, τ_2, …)`` (Eq. 1 of arXiv:2504.02620).
+
+    A single vector added with coefficient 1 gives back its fine-tuned model bit for bit.
+
+    Raises:
+        OptionError: options that contradict each other.
+        MismatchError: vectors of different bases, names or shapes.
+        OutputError: the result cannot be written.
+    """
+    _check_options(request)
+    method = MERGE_METHODS.get(request.method)
+    config = method.configure(request.options)
+    check_edit_outputs(request.out, request.common, search=request.search)
+    vectors, weights = read_vectors(request.vectors, request.model)
+    base = check_base(weights, vectors[0].header.base, request.vectors[0])
+    order = merge_order(vectors)
+    given = request.coefs if len(request.coefs) == len(vectors) > 1 else (1.0,) * len(vectors)
+    ordered = [vectors[position] for position in order]
+    combined = method.run(config, ordered, [given[position] for position in order])
+    search, report, coef = None, None, 1.0
+    if request.search:
+        search = _search(request, vectors, weights, combined, progress)
+        coef = search.chosen.coef
+        settings = {"method": request.method, "grid": request.grid}
+        report = write_search_report(request.out, "add", list(request.vectors), search, settings)
+    elif len(request.coefs) == 1:
+        coef = request.coefs[0]
+    if len(vectors) == 1 and coef == 1.0 and request.method == "sum":
+        changed = {
+            name: restore(weights.tensors[name], entry)
+            for name, entry in vectors[0].entries.items()
+        }
+    else:
+        changed = apply_deltas(weights.tensors, combined, coef)
+    coefs = tuple(value * coef for value in given)
+    write_edited(
+        request.out,
+        weights,
+        base,
+        changed,
+        method=f"add:{request.method}",
+        config=_config(request, config, order, vectors, coefs),
+        common=request.common,
+    )
+    return EditResult(request.out, coefs, search, report)
+
+
+def _check_options(request: AddRequest) -> None:
+    count = len(request.vectors)
+    if count == 0:
+        raise OptionError("no vector given")
+    if request.search and request.coefs:
+        raise OptionError("--search and --coef exclude each other")
+    if not request.search and len(request.coefs) not in (1, count):
+        how = "none" if not request.coefs else f"{len(request.coefs)} values"
+        raise OptionError(
+            f"--coef must be given once, or once per vector ({count}); got {how}",
+            "or choose one on validation data with --search",
+        )
+    if request.tasks and not request.search:
+        raise OptionError("--task only goes with --search")
+
+
+def _search(
+    request: AddRequest,
+    vectors: Sequence[TaskVector],
+    weights: BaseWeights,
+    combined: Mapping[str, Tensor],
+    progress: Progress,
+) -> SearchResult:
+    by_task = {vector.header.task: vector for vector in vectors}
+    names = request.tasks or tuple(dict.fromkeys(vector.header.task for vector in vectors))
+    for name in names:
+        if name not in by_task or not name:
+            raise OptionError(
+                f"--search normalizes by single-task accuracy, but no vector is of task {name!r}",
+                f"tasks of the vectors: {', '.join(sorted(by_task)) or 'none recorded'}",
+            )
+        find_task(name)
+    if len(by_task) < len(vectors):
+        raise OptionError("--search needs vectors of different tasks", "use --coef")
+    session = open_session(weights, request.common.runtime())
+    tasks = [session.evaluation_task(name, "val") for name in names]
+    return search_addition(
+        EditedEncoder(session.backbone, session.runtime),
+        combined,
+        {name: sum_vectors(SumConfig(), [by_task[name]], [1.0]) for name in names},
+        tasks,
+        coefficient_grid(request.grid, [vector_sparsity(vector) for vector in vectors]),
+        progress,
+    )
+
+
+def _config(
+    request: AddRequest,
+    config: Any,
+    order: Sequence[int],
+    vectors: Sequence[TaskVector],
+    coefs: Sequence[float],
+) -> dict[str, Any]:
+    return {
+        "options": asdict(config),
+        "inputs": [
+            {
+                "task": vectors[position].header.task,
+                "method": vectors[position].header.method,
+                "coef": coefs[position],
+                "sha256": file_hash(request.vectors[position]),
+            }
+            for position in order
+        ],
+    }

@@ -1,0 +1,245 @@
+"""``talos evaluate``: accuracy of checkpoints on tasks, absolute and normalized."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from talos_engine.artifacts import (
+    Header,
+    check_output,
+    file_hash,
+    inspect_kind,
+    read_checkpoint,
+    read_vector,
+    restore,
+    write_metrics,
+)
+from talos_engine.configuration import check_choice
+from talos_engine.data.splits import SPLIT_NAMES, find_task
+from talos_engine.errors import MismatchError, OptionError
+from talos_engine.evaluation.accuracy import (
+    Accuracy,
+    EvaluationTask,
+    mean_accuracy,
+    measure_accuracy,
+    normalize_accuracy,
+)
+from talos_engine.models.spec import BaseWeights
+from talos_engine.progress import Progress, silent
+from talos_engine.workflows.opening import Common, check_base, open_session, resolve_model
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What to evaluate.
+
+    Args:
+        checkpoints: Checkpoint or vector files; a vector stands for ``θ0 + 1·τ``. Empty evaluates
+            the base itself.
+        tasks: Tasks to evaluate on, at least one.
+        out: JSON file to write, if any.
+        model: The base; ``None`` takes the one that the files record.
+        split: ``test``, ``val`` or ``train``.
+        singles: Single-task checkpoints or vectors, one per task, whose accuracy normalizes.
+        common: Device, precision, overwriting.
+    """
+
+    checkpoints: tuple[Path, ...]
+    tasks: tuple[str, ...]
+    out: Path | None = None
+    model: str | None = None
+    split: str = "test"
+    singles: tuple[Path, ...] = ()
+    common: Common = field(default_factory=Common)
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """Accuracies of one model.
+
+    Args:
+        path: Its file; ``None`` for the base.
+        method: What made it; empty for the base.
+        accuracies: By task.
+        mean: Mean accuracy over tasks.
+        normalized: Mean normalized accuracy, where single-task models were given.
+    """
+
+    path: Path | None
+    method: str
+    accuracies: Mapping[str, Accuracy]
+    mean: float
+    normalized: float | None
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """All models that were evaluated.
+
+    Args:
+        path: The JSON file, where one was asked for.
+        models: In the order given.
+        metrics: What the JSON file holds.
+    """
+
+    path: Path | None
+    models: tuple[EvaluatedModel, ...]
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    path: Path
+    header: Header
+    tensors: Mapping[str, Tensor]
+
+
+def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateResult:
+    """Accuracy of each model on each task; normalized too where single-task models are given.
+
+    Raises:
+        OptionError: no task, a task twice, or single-task models that do not cover the tasks.
+        MismatchError: a file belongs to another base.
+        OutputError: the result cannot be written.
+    """
+    check_choice("split", request.split, SPLIT_NAMES)
+    if not request.tasks:
+        raise OptionError("no task given", "say --task NAME, once per task")
+    if len(set(request.tasks)) < len(request.tasks):
+        raise OptionError("a task is given twice")
+    for name in request.tasks:
+        find_task(name)
+    if request.out is not None:
+        check_output(request.out, force=request.common.force)
+    paths = (*request.checkpoints, *request.singles)
+    headers = {path: _read_header(path) for path in paths}
+    weights = resolve_model(request.model, [headers[path].base for path in paths])
+    for path in paths:
+        check_base(weights, headers[path].base, path)
+    singles = _assign_singles(request, headers)
+    session = open_session(weights, request.common.runtime())
+    tasks = [session.evaluation_task(name, request.split) for name in request.tasks]
+    total = max(1, len(request.checkpoints)) * len(tasks) + len(singles)
+    meter = _Meter(progress, total)
+
+    def load(path: Path | None) -> None:
+        session.backbone.set_weights(weights.tensors)
+        if path is not None:
+            session.backbone.set_weights(_read_tensors(path, weights))
+
+    def measure(task: EvaluationTask) -> Accuracy:
+        accuracy = measure_accuracy(task, session.runtime)
+        meter.advance()
+        return accuracy
+
+    reference: dict[str, float] = {}
+    for task in tasks:
+        if task.name in singles:
+            load(singles[task.name])
+            reference[task.name] = measure(task).value
+    models = []
+    candidates: tuple[Path | None, ...] = request.checkpoints or (None,)
+    for candidate in candidates:
+        load(candidate)
+        accuracies = {task.name: measure(task) for task in tasks}
+        values = {name: accuracy.value for name, accuracy in accuracies.items()}
+        normalized = normalize_accuracy(values, reference) if reference else None
+        method = headers[candidate].method if candidate is not None else ""
+        models.append(
+            EvaluatedModel(candidate, method, accuracies, mean_accuracy(accuracies), normalized)
+        )
+    metrics = _metrics(request, models, reference, weights)
+    if request.out is not None:
+        write_metrics(request.out, metrics, force=request.common.force)
+    return EvaluateResult(request.out, tuple(models), metrics)
+
+
+@dataclass
+class _Meter:
+    progress: Progress
+    total: int
+    done: int = 0
+
+    def advance(self) -> None:
+        self.done += 1
+        self.progress("evaluating", self.done, self.total)
+
+
+def _read_header(path: Path) -> Header:
+    if inspect_kind(path) == "vector":
+        return read_vector(path).header
+    return read_checkpoint(path).header
+
+
+def _read_tensors(path: Path, weights: BaseWeights) -> Mapping[str, Tensor]:
+    if inspect_kind(path) == "vector":
+        vector = read_vector(path)
+        tensors = {
+            name: restore(weights.tensors[name], entry)
+            for name, entry in vector.entries.items()
+            if name in weights.tensors
+        }
+        unknown = sorted(vector.entries.keys() - tensors.keys())
+    else:
+        tensors = dict(read_checkpoint(path).tensors)
+        unknown = sorted(tensors.keys() ^ weights.tensors.keys())
+    if unknown:
+        raise MismatchError(f"{path}: {unknown[0]!r} does not match the model's parameters")
+    return tensors
+
+
+def _assign_singles(request: EvaluateRequest, headers: Mapping[Path, Header]) -> dict[str, Path]:
+    if not request.singles:
+        return {}
+    by_task = {headers[path].task: path for path in request.singles}
+    missing = [name for name in request.tasks if name not in by_task]
+    if missing:
+        raise OptionError(
+            f"--single gives no model of task {missing[0]!r}",
+            f"tasks given: {', '.join(sorted(by_task))}",
+        )
+    return {name: by_task[name] for name in request.tasks}
+
+
+def _metrics(
+    request: EvaluateRequest,
+    models: list[EvaluatedModel],
+    reference: Mapping[str, float],
+    weights: BaseWeights,
+) -> dict[str, Any]:
+    results = []
+    for model in models:
+        tasks = {
+            name: {"accuracy": accuracy.value, "correct": accuracy.correct, "n": accuracy.n}
+            for name, accuracy in model.accuracies.items()
+        }
+        result: dict[str, Any] = {
+            "input": None
+            if model.path is None
+            else {"path": str(model.path), "sha256": file_hash(model.path)},
+            "method": model.method,
+            "tasks": tasks,
+            "mean": model.mean,
+        }
+        if model.normalized is not None:
+            result["normalized"] = model.normalized
+        results.append(result)
+    metrics: dict[str, Any] = {
+        "schema": 1,
+        "command": "evaluate",
+        "model": {"name": weights.info.name, "hash": weights.info.hash},
+        "split": request.split,
+        "results": results,
+    }
+    if reference:
+        metrics["single"] = dict(reference)
+    if len(results) == 1:  # so that scripts can say .mean
+        metrics |= {
+            key: results[0][key] for key in ("tasks", "mean", "normalized") if key in results[0]
+        }
+    return metrics

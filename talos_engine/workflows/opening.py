@@ -1,0 +1,177 @@
+"""What every workflow starts with: common options, the model, its tasks, its vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from talos_engine.artifacts import BaseInfo, TaskVector, hash_tensors, read_vector
+from talos_engine.data.splits import Split, find_task, load_split
+from talos_engine.device import Runtime, resolve_runtime
+from talos_engine.errors import MismatchError, OptionError
+from talos_engine.evaluation.accuracy import EvaluationTask
+from talos_engine.models.loading import build_backbone, load_weights
+from talos_engine.models.spec import Backbone, BaseWeights
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options that every workflow shares.
+
+    Args:
+        seed: Key of everything random, 0 or more.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        dtype: ``float32`` or ``bfloat16`` (autocast).
+        threads: CPU threads; 0 leaves torch's own choice.
+        force: Whether existing outputs are replaced.
+    """
+
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "float32"
+    threads: int = 0
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise OptionError(f"--seed must be 0 or more, not {self.seed}")
+
+    def runtime(self) -> Runtime:
+        """The device and precision, resolved; sets the number of threads."""
+        return resolve_runtime(self.device, self.dtype, self.threads)
+
+    def recorded(self) -> dict[str, str]:
+        """Those of these options that change tensors, for an artifact's header."""
+        return {"dtype": self.dtype}
+
+
+@dataclass(frozen=True)
+class Session:
+    """A model on its device.
+
+    Args:
+        weights: θ0 on the CPU.
+        backbone: The model holding θ0.
+        runtime: Device and precision.
+    """
+
+    weights: BaseWeights
+    backbone: Backbone
+    runtime: Runtime
+
+    def evaluation_task(
+        self, task: str, split: str, points: int = 0, seed: int = 0
+    ) -> EvaluationTask:
+        """A task's split, prepared, with its classifier.
+
+        Args:
+            task: Name of the task.
+            split: ``train``, ``val`` or ``test``.
+            points: Keep a random subset of at most this size; 0 keeps everything.
+            seed: Key of the subset.
+        """
+        examples = load_split(find_task(task), split)
+        inputs, labels = self.prepare(examples)
+        if 0 < points < len(labels):
+            generator = torch.Generator().manual_seed(seed)
+            chosen = torch.randperm(len(labels), generator=generator)[:points].sort().values
+            inputs, labels = inputs[chosen], labels[chosen]
+        return EvaluationTask(task, self.classifier(task), inputs, labels)
+
+    def prepare(self, examples: Split) -> tuple[Tensor, Tensor]:
+        """Model inputs and labels of a split, on the CPU."""
+        return self.backbone.prepare(examples.images), torch.from_numpy(examples.labels)
+
+    def classifier(self, task: str) -> torch.nn.Module:
+        """The zero-shot classifier of a task."""
+        spec = find_task(task)
+        return self.backbone.classifier(spec.class_names, spec.templates)
+
+
+def open_session(weights: BaseWeights, runtime: Runtime) -> Session:
+    """The model of these weights, on its device."""
+    backbone = build_backbone(weights)
+    backbone.to(runtime.device)
+    return Session(weights, backbone, runtime)
+
+
+def resolve_model(model: str | None, recorded: Sequence[BaseInfo]) -> BaseWeights:
+    """The weights that ``--model`` names, or the base that the artifacts record.
+
+    Args:
+        model: What the user named, or ``None``.
+        recorded: Bases recorded by the artifacts at hand.
+
+    Raises:
+        OptionError: nothing names a model.
+    """
+    if model is None and not recorded:
+        raise OptionError("no model given", "say --model tiny-clip")
+    return load_weights(model if model is not None else recorded[0].name)
+
+
+def check_base(weights: BaseWeights, base: BaseInfo, path: Path) -> BaseInfo:
+    """The identity among the weights' own that an artifact was made for.
+
+    Raises:
+        MismatchError: it was made for another base; prints both hashes.
+    """
+    found = weights.matching(base.hash)
+    if found is None:
+        raise MismatchError(
+            f"{path} was made for another base: it records {base.name} {base.hash[:12]}, "
+            f"the model given is {weights.info.name} {weights.info.hash[:12]}",
+            "pass the model it was made from with --model",
+        )
+    return found
+
+
+def read_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[TaskVector], BaseWeights]:
+    """Task vectors and the base they belong to, everything checked against each other.
+
+    Recorded hashes are compared with each other before any weight of the base is read.
+
+    Raises:
+        MismatchError: bases, names, shapes or dtypes disagree.
+    """
+    plain_base = load_weights(model).info if model is not None else None
+    vectors = [read_vector(path, allow_plain_base=plain_base) for path in paths]
+    first = vectors[0].header.base
+    for path, vector in zip(paths[1:], vectors[1:], strict=True):
+        if vector.header.base.hash != first.hash:
+            raise MismatchError(
+                f"{paths[0]} and {path} were made from different bases: "
+                f"{first.name} {first.hash[:12]} and "
+                f"{vector.header.base.name} {vector.header.base.hash[:12]}"
+            )
+    weights = resolve_model(model, [first])
+    for path, vector in zip(paths, vectors, strict=True):
+        check_base(weights, vector.header.base, path)
+        _check_entries(path, vector, weights.tensors)
+    return vectors, weights
+
+
+def _check_entries(path: Path, vector: TaskVector, theta0: Mapping[str, Tensor]) -> None:
+    for name, entry in vector.entries.items():
+        if name not in theta0:
+            raise MismatchError(f"{path} changes {name!r}, which the model does not have")
+        if tuple(entry.shape) != tuple(theta0[name].shape):
+            raise MismatchError(
+                f"{path}: {name!r} has shape {tuple(entry.shape)}, "
+                f"in the model it is {tuple(theta0[name].shape)}"
+            )
+
+
+def merge_order(vectors: Sequence[TaskVector]) -> list[int]:
+    """Positions of the vectors in the fixed order of merging: by task, then by content."""
+
+    def key(position: int) -> tuple[str, str]:
+        vector = vectors[position]
+        values = {name: entry.values for name, entry in vector.entries.items()}
+        return vector.header.task, hash_tensors(values)
+
+    return sorted(range(len(vectors)), key=key)

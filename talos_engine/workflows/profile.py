@@ -1,0 +1,241 @@
+"""``talos profile``: seconds per step and peak memory of each fine-tuning method.
+
+Each method is measured in a fresh process, so that the memory of one does not count for another.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from talos_engine.artifacts import Header, Mask, check_output, write_metrics
+from talos_engine.configuration import check_at_least, check_fraction
+from talos_engine.data.splits import find_task, load_split
+from talos_engine.errors import DeviceError, OptionError, TalosError
+from talos_engine.masking.spec import MASK_RULES, MaskContext
+from talos_engine.models.loading import check_model_name, load_weights
+from talos_engine.profiling.memory import PeakMemory
+from talos_engine.profiling.timing import TimingSummary, summarize_timings
+from talos_engine.progress import Progress, silent
+from talos_engine.training.loop import train
+from talos_engine.training.spec import FINETUNE_METHODS
+from talos_engine.workflows.calibrate import shift_invariant_entries
+from talos_engine.workflows.finetune import FinetuneRequest, count_live, make_job, resolve_training
+from talos_engine.workflows.opening import Common, Session, open_session
+
+WARMUP_STEPS = 3
+
+
+@dataclass(frozen=True)
+class ProfileRequest:
+    """What to measure.
+
+    Args:
+        model: Catalog name or checkpoint path.
+        task: Task whose data feeds the steps.
+        out: The JSON file to write.
+        methods: Fine-tuning methods.
+        iters: Measured steps per method, after three that are not counted.
+        batch_size: Examples per step; ``None`` takes the model's default.
+        sparsity: Of the mask calibrated for methods that need one.
+        common: Seed, device, precision, overwriting.
+    """
+
+    model: str
+    task: str
+    out: Path
+    methods: tuple[str, ...] = ("talos", "nonlinear")
+    iters: int = 20
+    batch_size: int | None = None
+    sparsity: float = 0.9
+    common: Common = field(default_factory=Common)
+
+
+@dataclass(frozen=True)
+class MethodCost:
+    """What one method costs (Tables 3 and 4 of arXiv:2504.02620).
+
+    Args:
+        method: Its name.
+        live: Number of entries that train.
+        forward_backward: Seconds of forward and backward pass per step.
+        optimizer: Seconds of clipping and update per step.
+        total: Seconds per step.
+        mask_s: Seconds to calibrate the mask; 0 without one.
+        start_bytes: Memory before the first measured step.
+        peak_bytes: Peak memory from the first forward pass to the end of the loop.
+        memory_source: ``rss`` or ``nvml``.
+        batch_size: Examples per step.
+    """
+
+    method: str
+    live: int
+    forward_backward: TimingSummary
+    optimizer: TimingSummary
+    total: TimingSummary
+    mask_s: float
+    start_bytes: int
+    peak_bytes: int
+    memory_source: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class ProfileResult:
+    """What was measured.
+
+    Args:
+        path: The JSON file.
+        costs: One per method, in the order asked for.
+    """
+
+    path: Path
+    costs: tuple[MethodCost, ...]
+
+
+def profile(request: ProfileRequest, progress: Progress = silent) -> ProfileResult:
+    """A JSON file with step times and peak memory of each method.
+
+    Raises:
+        OptionError: an option outside its range.
+        UnknownNameError: no such model, task or method.
+        OutputError: the result cannot be written.
+    """
+    check_at_least("iters", request.iters, 1)
+    check_fraction("sparsity", request.sparsity, below_one=True)
+    if not request.methods or len(set(request.methods)) < len(request.methods):
+        raise OptionError("--methods needs at least one name, each once")
+    for name in request.methods:
+        FINETUNE_METHODS.get(name)
+    check_model_name(request.model)
+    find_task(request.task)
+    check_output(request.out, force=request.common.force)
+    request.common.runtime()
+    costs = []
+    for done, name in enumerate(request.methods):
+        progress("profiling", done, len(request.methods))
+        costs.append(_measure_apart(request, name))
+    progress("profiling", len(request.methods), len(request.methods))
+    write_metrics(
+        request.out,
+        {
+            "schema": 1,
+            "command": "profile",
+            "model": request.model,
+            "task": request.task,
+            "iters": request.iters,
+            "warmup": WARMUP_STEPS,
+            "sparsity": request.sparsity,
+            "seed": request.common.seed,
+            "dtype": request.common.dtype,
+            "methods": [asdict(cost) for cost in costs],
+        },
+        force=request.common.force,
+    )
+    return ProfileResult(request.out, tuple(costs))
+
+
+def _measure_apart(request: ProfileRequest, method: str) -> MethodCost:
+    """Run ``_measure`` in a fresh process and hand over its result or its error."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    worker = context.Process(target=_worker, args=(sender, request, method), daemon=True)
+    worker.start()
+    sender.close()
+    try:
+        answer = receiver.recv()
+    except EOFError:
+        worker.join()
+        raise DeviceError(
+            f"the process that measured {method!r} ended with code {worker.exitcode}",
+            "if it ran out of memory, try a smaller --batch-size",
+        ) from None
+    finally:
+        receiver.close()
+        if worker.is_alive():
+            worker.join(timeout=10)
+            worker.kill()
+    if isinstance(answer, TalosError):
+        raise answer
+    assert isinstance(answer, MethodCost)
+    return answer
+
+
+def _worker(sender: Connection, request: ProfileRequest, method: str) -> None:
+    try:
+        sender.send(_measure(request, method))
+    except TalosError as error:
+        sender.send(error)
+    finally:
+        sender.close()
+
+
+def _measure(request: ProfileRequest, name: str) -> MethodCost:
+    runtime = request.common.runtime()
+    session = open_session(load_weights(request.model), runtime)
+    training: Mapping[str, Any] = {
+        "steps": WARMUP_STEPS + request.iters,
+        "batch_size": request.batch_size,
+    }
+    asked = FinetuneRequest(
+        request.model, request.task, name, request.out, training=training, common=request.common
+    )
+    config = resolve_training(asked, session.weights)
+    method = FINETUNE_METHODS.get(name)
+    mask, mask_s = None, 0.0
+    if method.mask_rule:
+        began = time.perf_counter()
+        mask = _calibrate(request, session, method.mask_rule)
+        mask_s = time.perf_counter() - began
+    job = make_job(session, method, mask, request.task, config, silent)
+    live = count_live(job)
+    with PeakMemory(runtime.device) as memory:
+        records = train(job)[WARMUP_STEPS:]
+    return MethodCost(
+        method=name,
+        live=live,
+        forward_backward=summarize_timings([record.forward_backward_s for record in records]),
+        optimizer=summarize_timings([record.optimizer_s for record in records]),
+        total=summarize_timings([record.total_s for record in records]),
+        mask_s=mask_s,
+        start_bytes=memory.start_bytes,
+        peak_bytes=memory.peak_bytes,
+        memory_source=memory.source,
+        batch_size=config.batch_size,
+    )
+
+
+def _calibrate(request: ProfileRequest, session: Session, rule_name: str) -> Mask:
+    """The task's mask by a rule with its default options, not written to disk."""
+    rule = MASK_RULES.get(rule_name)
+    structure = session.backbone.structure
+    state = session.backbone.encoder_state()
+    result = rule.run(
+        rule.configure({}),
+        MaskContext(
+            theta0={name: state[name] for name in structure.maskable},
+            candidates=structure.candidates(),
+            zero_scores=shift_invariant_entries(structure),
+            sparsity=request.sparsity,
+            seed=request.common.seed,
+            load_model=lambda: session.classifier(request.task),
+            load_inputs=lambda: session.prepare(load_split(find_task(request.task), "val")),
+            runtime=session.runtime,
+        ),
+    )
+    live = {name: flags for name, flags in result.live.items() if bool(flags.any())}
+    header = Header(
+        kind="mask",
+        base=session.weights.info,
+        method=rule_name,
+        task=request.task,
+        config={"sparsity": request.sparsity},
+        seed=request.common.seed,
+        data="",
+    )
+    return Mask(header, live, {name: structure.shapes[name] for name in structure.maskable})

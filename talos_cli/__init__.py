@@ -1,0 +1,1 @@
+"""The terminal of talos: options, tables, progress and messages. It holds no mathematics."""

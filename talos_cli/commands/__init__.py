@@ -1,0 +1,1 @@
+"""One file per subcommand: parse, call the engine, render. The engine is imported inside."""

@@ -1,0 +1,94 @@
+"""``talos negate``: a model that has forgotten one task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from talos_cli import options
+from talos_cli.options import Shared, command
+from talos_cli.render import percent
+
+
+@command()
+def negate(
+    *,
+    vector: Annotated[Path, typer.Argument(help="Task vector.", metavar="V", show_default=False)],
+    model: options.BaseModel = None,
+    method: options.MergeName = "sum",
+    coef: Annotated[
+        float | None, typer.Option(help="Coefficient; the vector is subtracted times it.")
+    ] = None,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search", help="Choose the coefficient: lowest target accuracy, control kept."
+        ),
+    ] = False,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            "-t",
+            help="Task to forget. Left out: the vector's own.",
+            autocompletion=options.complete_tasks,
+        ),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(help="Task to keep.", autocompletion=options.complete_tasks),
+    ] = None,
+    keep: Annotated[
+        float, typer.Option(help="Share of the control accuracy that must remain, in [0, 1].")
+    ] = 0.95,
+    grid: options.Grid = "union",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint.")] = Path(
+        "edited.safetensors"
+    ),
+    shared: Shared,
+) -> None:
+    """Subtract a task vector from its base and write the edited checkpoint.
+
+    With --search the whole validation curve is written beside it, as NAME.search.json.
+    """
+    from talos_engine.workflows.negate import NegateRequest, negate_vector
+
+    request = NegateRequest(
+        vector=vector,
+        out=out,
+        model=model,
+        method=method,
+        coef=coef,
+        search=search,
+        task=task,
+        control=control,
+        keep=keep,
+        grid=grid,
+        common=shared.common(),
+    )
+    terminal = shared.terminal
+    with terminal.progress() as progress:
+        result = negate_vector(request, progress)
+    values: dict[str, object] = {"path": str(result.path), "coef": result.coefs[0]}
+    if result.search is not None:
+        chosen, curve = result.search.chosen, result.search.curve
+        before = curve[0].accuracy
+        terminal.table(
+            f"chosen on validation data: coefficient {chosen.coef:g}",
+            ("task", "before %", "after %"),
+            [
+                (name, percent(before[name]), percent(value))
+                for name, value in chosen.accuracy.items()
+            ],
+        )
+        only_zero = not any(point.feasible for point in curve if point.coef != 0)
+        if only_zero:
+            terminal.note("no coefficient but 0 keeps the control task: nothing was subtracted")
+        values |= {
+            "only_zero_feasible": only_zero,
+            "validation_accuracy": dict(chosen.accuracy),
+            "search": str(result.report),
+        }
+    terminal.result(result.path, values)

@@ -1,0 +1,85 @@
+"""``talos profile``: what each fine-tuning method costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from talos_cli import options
+from talos_cli.options import Shared, command
+
+
+@command()
+def profile(
+    *,
+    model: options.Model,
+    task: options.TaskName,
+    methods: Annotated[
+        str, typer.Option(help=f"Comma-separated: {', '.join(options.FINETUNE_METHODS)}.")
+    ] = "talos,nonlinear",
+    iters: Annotated[int, typer.Option(help="Measured steps per method.")] = 20,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples per step.", show_default="model's")
+    ] = None,
+    sparsity: Annotated[
+        float, typer.Option(help="Of the mask calibrated for methods that need one.")
+    ] = 0.9,
+    plot: Annotated[Path | None, typer.Option(help="Draw the costs into this PNG.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="JSON file.")] = Path("cost.json"),
+    shared: Shared,
+) -> None:
+    """Measure seconds per training step and peak memory, each method in a fresh process."""
+    from talos_engine.artifacts import check_output
+    from talos_engine.workflows.profile import ProfileRequest
+    from talos_engine.workflows.profile import profile as run
+
+    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    for name in names:
+        options.one_of("fine-tuning method", options.FINETUNE_METHODS)(name)
+    if plot is not None:
+        check_output(plot, force=shared.force)
+    request = ProfileRequest(
+        model=model,
+        task=task,
+        out=out,
+        methods=names,
+        iters=iters,
+        batch_size=batch_size,
+        sparsity=sparsity,
+        common=shared.common(),
+    )
+    terminal = shared.terminal
+    with terminal.progress() as progress:
+        result = run(request, progress)
+    terminal.table(
+        f"cost per step, batch {result.costs[0].batch_size}, ms (mean ± std of {iters})",
+        ("method", "live", "fwd-bwd", "optimizer", "total", "mask s", "peak MiB", "added MiB"),
+        [
+            (
+                cost.method,
+                f"{cost.live:,}",
+                f"{1e3 * cost.forward_backward.mean:.1f} ± {1e3 * cost.forward_backward.std:.1f}",
+                f"{1e3 * cost.optimizer.mean:.1f} ± {1e3 * cost.optimizer.std:.1f}",
+                f"{1e3 * cost.total.mean:.1f} ± {1e3 * cost.total.std:.1f}",
+                f"{cost.mask_s:.1f}",
+                f"{cost.peak_bytes / 2**20:.0f}",
+                f"{(cost.peak_bytes - cost.start_bytes) / 2**20:.0f}",
+            )
+            for cost in result.costs
+        ],
+    )
+    if plot is not None:
+        from talos_cli.plots import draw_costs
+
+        draw_costs(result.costs, plot, force=shared.force)
+    terminal.result(
+        result.path,
+        {
+            "path": str(result.path),
+            "plot": None if plot is None else str(plot),
+            "total_s": {cost.method: cost.total.mean for cost in result.costs},
+            "peak_bytes": {cost.method: cost.peak_bytes for cost in result.costs},
+        },
+    )

@@ -1,0 +1,197 @@
+"""Options that commands share, their checks and completions, and the decorator that adds them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from talos_cli.errors import reported
+from talos_cli.render import Terminal
+from talos_cli.settings import load_settings
+from talos_engine.registry import list_names
+
+if TYPE_CHECKING:
+    from talos_engine.workflows.opening import Common
+
+MASK_RULES = list_names("talos_engine.masking.rules")
+FINETUNE_METHODS = list_names("talos_engine.training.methods")
+MERGE_METHODS = list_names("talos_engine.merging.methods")
+GRIDS = ("paper", "plain", "union")
+
+Check = Callable[[Any], Any]
+
+
+def one_of(what: str, names: tuple[str, ...]) -> Check:
+    """Callback that accepts only ``names``; the message lists them."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in names:
+            raise typer.BadParameter(f"no {what} named {value!r}; known: {', '.join(names)}")
+        return value
+
+    return check
+
+
+def complete(package: str) -> Callable[[str], list[str]]:
+    """Shell completion from the names of a registry."""
+
+    def names(incomplete: str) -> list[str]:
+        return [name for name in list_names(package) if name.startswith(incomplete)]
+
+    return names
+
+
+complete_tasks = complete("talos_engine.data.embedded")
+complete_models = complete("talos_engine.models.catalog")
+
+_MODEL_HELP = "Model: tiny-clip, or the path of a checkpoint made by talos."
+Model = Annotated[
+    str, typer.Option("--model", "-m", help=_MODEL_HELP, autocompletion=complete_models)
+]
+BaseModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help=f"{_MODEL_HELP} Left out: the base that the files record.",
+        autocompletion=complete_models,
+    ),
+]
+TaskName = Annotated[
+    str, typer.Option("--task", "-t", help="Task; see talos tasks.", autocompletion=complete_tasks)
+]
+Grid = Annotated[
+    str,
+    typer.Option(
+        help="Coefficients to search: plain 0…1, paper (stretched by 1/(1−sparsity)), or both.",
+        metavar="|".join(GRIDS),
+        callback=one_of("grid", GRIDS),
+    ),
+]
+MergeName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        help="How vectors are combined.",
+        metavar="|".join(MERGE_METHODS),
+        callback=one_of("merging method", MERGE_METHODS),
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The options that every command takes, as parsed.
+
+    Attributes:
+        terminal: Where to write.
+    """
+
+    force: bool
+    quiet: bool
+    as_json: bool
+    debug: bool
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "float32"
+    threads: int = 0
+
+    @property
+    def terminal(self) -> Terminal:
+        """Where the command writes."""
+        return Terminal(quiet=self.quiet, as_json=self.as_json)
+
+    def common(self) -> Common:
+        """The same, as the engine takes it."""
+        from talos_engine.workflows.opening import Common
+
+        return Common(self.seed, self.device, self.dtype, self.threads, self.force)
+
+
+_PANEL = "Common options"
+
+
+def _option(*flags: str, help: str, **more: Any) -> Any:
+    return typer.Option(*flags, help=help, rich_help_panel=_PANEL, **more)
+
+
+_EVERYWHERE: dict[str, tuple[Any, Any]] = {
+    "force": (bool, _option("--force", help="Overwrite an existing output.")),
+    "quiet": (bool, _option("--quiet", "-q", help="No progress, tables or notes.")),
+    "as_json": (bool, _option("--json", help="Write the result as one JSON object.")),
+    "debug": (bool, _option("--debug", help="Show the traceback of an error.")),
+}
+_COMPUTING: dict[str, tuple[Any, Any, Any]] = {
+    "seed": (int, 0, _option("--seed", help="Key of everything random.")),
+    "device": (str, "auto", _option("--device", help="auto, cpu, cuda, cuda:N or mps.")),
+    "dtype": (str, "float32", _option("--dtype", help="float32, or bfloat16 autocast.")),
+    "threads": (int, 0, _option("--threads", help="CPU threads; 0: torch decides.")),
+}
+_CONFIG = Annotated[
+    Path | None,
+    _option(
+        "--config",
+        help="TOML file with options of this command; flags win.",
+        is_eager=True,
+        callback=load_settings,
+    ),
+]
+
+
+def command(*, computes: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator that gives a command the shared options and reports its errors.
+
+    The decorated function takes them as one keyword argument ``shared``.
+
+    Args:
+        computes: Whether the command runs a model, and so takes seed, device, dtype and threads.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True).parameters
+        added = {
+            name: inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=False,
+                annotation=Annotated[kind, info],
+            )
+            for name, (kind, info) in _EVERYWHERE.items()
+        }
+        if computes:
+            for name, (kind, default, info) in _COMPUTING.items():
+                added[name] = inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=default,
+                    annotation=Annotated[kind, info],
+                )
+        config = inspect.Parameter(
+            "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_CONFIG
+        )
+
+        @functools.wraps(function)
+        def run(**values: Any) -> None:
+            values.pop("config")
+            shared = Shared(**{name: values.pop(name) for name in added})
+            with reported(debug=shared.debug):
+                function(**values, shared=shared)
+
+        parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in own.values()
+            if parameter.name != "shared"
+        ]
+        everything = [*parameters, *added.values(), config]
+        run.__signature__ = inspect.Signature(everything)  # type: ignore[attr-defined]
+        run.__annotations__ = {item.name: item.annotation for item in everything}
+        del run.__wrapped__
+        return run
+
+    return decorate

@@ -1,0 +1,81 @@
+"""Pictures: heatmaps and bars drawn with matplotlib, written atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from talos_engine.artifacts import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from talos_engine.evaluation.disentanglement import DisentanglementMap
+    from talos_engine.workflows.profile import MethodCost
+
+
+def draw_disentanglement(
+    tasks: tuple[str, str], found: DisentanglementMap, path: Path, *, force: bool
+) -> None:
+    """Heatmap of ξ(α1, α2) as in Fig. 2 of arXiv:2504.02620; darker is worse.
+
+    Args:
+        tasks: The two tasks; the first is the horizontal axis.
+        found: ξ over the grid.
+        path: PNG file to write.
+        force: Whether an existing file is replaced.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    figure = Figure(figsize=(5.4, 4.6), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    coefs = found.coefs
+    half = (coefs[1] - coefs[0]) / 2 if len(coefs) > 1 else 0.5
+    reach = (coefs[0] - half, coefs[-1] + half)
+    transposed = list(zip(*found.error, strict=True))  # rows of the picture are α2
+    image = axes.imshow(
+        transposed, origin="lower", extent=(*reach, *reach), cmap="pink_r", vmin=0.0, vmax=1.0
+    )
+    axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, edgecolor="tab:red", linewidth=2))
+    axes.annotate("[0, 1]²", (0.04, 1.08), color="tab:red", fontsize=9)
+    axes.set_xlabel(f"α₁, coefficient of {tasks[0]}")
+    axes.set_ylabel(f"α₂, coefficient of {tasks[1]}")
+    axes.set_title("disentanglement error ξ(α₁, α₂)")
+    figure.colorbar(image, ax=axes, extend="max", label="sum of both tasks' disagreement")
+    _save(figure, path, force)
+
+
+def draw_costs(costs: Sequence[MethodCost], path: Path, *, force: bool) -> None:
+    """Bars of step time, split into its parts, and of peak memory.
+
+    Args:
+        costs: One per method.
+        path: PNG file to write.
+        force: Whether an existing file is replaced.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.4), dpi=150, layout="constrained")
+    times, memory = figure.subplots(1, 2)
+    names = [cost.method for cost in costs]
+    forward = [1e3 * cost.forward_backward.mean for cost in costs]
+    optimizer = [1e3 * cost.optimizer.mean for cost in costs]
+    times.bar(names, forward, label="forward-backward", color="tab:blue")
+    times.bar(names, optimizer, bottom=forward, label="optimizer", color="tab:orange")
+    spread = [1e3 * cost.total.std for cost in costs]
+    total = [1e3 * cost.total.mean for cost in costs]
+    times.errorbar(names, total, yerr=spread, fmt="none", ecolor="black", capsize=4)
+    times.set_ylabel("milliseconds per step")
+    times.legend()
+    memory.bar(names, [cost.peak_bytes / 2**20 for cost in costs], color="tab:green")
+    memory.set_ylabel(f"peak memory, MiB ({costs[0].memory_source})")
+    _save(figure, path, force)
+
+
+def _save(figure: Figure, path: Path, force: bool) -> None:
+    def write(temporary: Path) -> None:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+    atomic_write(path, write, force=force)

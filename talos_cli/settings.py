@@ -1,0 +1,69 @@
+"""``--config FILE``: options of a command from TOML. A flag beats the file, the file a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+_LIMIT = 1_000_000
+
+
+def load_settings(context: typer.Context, path: Path | None) -> Path | None:
+    """Callback of ``--config``: make the file's values this command's defaults.
+
+    Keys are long option names. They stand at the top of the file or in a table named like the
+    command; tables of other commands are passed over.
+
+    Raises:
+        typer.BadParameter: the file is not TOML, or has a key that the command does not know.
+    """
+    if path is None:
+        return None
+    given = _read(path)
+    command = context.info_name or ""
+    commands = set(_sibling_commands(context))
+    options = {key: value for key, value in given.items() if key not in commands}
+    own = given.get(command, {})
+    if not isinstance(own, dict):
+        raise typer.BadParameter(f"{path}: [{command}] must be a table")
+    options |= own
+    names = _option_names(context)
+    unknown = sorted(key for key in options if key.replace("_", "-") not in names)
+    if unknown:
+        known = ", ".join(sorted(names))
+        raise typer.BadParameter(
+            f"{path}: unknown {'keys' if len(unknown) > 1 else 'key'} {', '.join(unknown)} "
+            f"for {command!r}; known: {known}"
+        )
+    context.default_map = {names[key.replace("_", "-")]: value for key, value in options.items()}
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import tomli
+
+    try:
+        raw = path.read_bytes()
+        if len(raw) > _LIMIT:
+            raise typer.BadParameter(f"{path}: larger than {_LIMIT} bytes")
+        return tomli.loads(raw.decode("utf-8"))
+    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+        raise typer.BadParameter(f"{path}: {error}") from None
+
+
+def _sibling_commands(context: typer.Context) -> list[str]:
+    parent = context.parent
+    return list(getattr(parent.command, "commands", {})) if parent is not None else []
+
+
+def _option_names(context: typer.Context) -> dict[str, str]:
+    names = {}
+    for parameter in context.command.params:
+        for flag in [*parameter.opts, *parameter.secondary_opts]:
+            if flag.startswith("--") and flag not in ("--config", "--help"):
+                names[flag[2:]] = str(parameter.name)
+        if not parameter.opts[0].startswith("-"):
+            names[str(parameter.name).replace("_", "-")] = str(parameter.name)
+    return names

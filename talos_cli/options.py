@@ -101,6 +101,7 @@ class Shared:
     device: str = "auto"
     dtype: str = "float32"
     threads: int = 0
+    dry_run: bool = False
 
     @property
     def terminal(self) -> Terminal:
@@ -133,6 +134,7 @@ _COMPUTING: dict[str, tuple[Any, Any, Any]] = {
     "dtype": (str, "float32", _option("--dtype", help="float32, or bfloat16 autocast.")),
     "threads": (int, 0, _option("--threads", help="CPU threads; 0: torch decides.")),
 }
+_DRY_RUN = _option("--dry-run", help="Check the inputs, say what would be done, and stop.")
 _CONFIG = Annotated[
     Path | None,
     _option(
@@ -150,7 +152,8 @@ def command(*, computes: bool = True) -> Callable[[Callable[..., None]], Callabl
     The decorated function takes them as one keyword argument ``shared``.
 
     Args:
-        computes: Whether the command runs a model, and so takes seed, device, dtype and threads.
+        computes: Whether the command runs a model, and so takes seed, device, dtype, threads
+            and dry-run.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -172,6 +175,12 @@ def command(*, computes: bool = True) -> Callable[[Callable[..., None]], Callabl
                     default=default,
                     annotation=Annotated[kind, info],
                 )
+            added["dry_run"] = inspect.Parameter(
+                "dry_run",
+                inspect.Parameter.KEYWORD_ONLY,
+                default=False,
+                annotation=Annotated[bool, _DRY_RUN],
+            )
         config = inspect.Parameter(
             "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_CONFIG
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from talos_engine.progress import Progress
+    from talos_engine.workflows.planning import Plan
 
 
 class Terminal:
@@ -50,6 +51,20 @@ class Terminal:
         for row in rows:
             table.add_row(*(str(cell) for cell in row))
         Console(stderr=True).print(table)
+
+    def plan(self, plan: Plan) -> None:
+        """Write what a command would do, a line per fact; sizes in MB for people."""
+        facts = dict(plan.facts)
+        lines = [
+            f"{name.removesuffix('_bytes').replace('_', ' ')}: "
+            + (
+                f"about {value / 1e6:,.1f} MB"
+                if isinstance(value, int) and name.endswith("_bytes")
+                else f"{value}"
+            )
+            for name, value in facts.items()
+        ]
+        self.result("\n".join(lines), facts)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:

@@ -61,6 +61,11 @@ def add(
         common=shared.common(),
     )
     terminal = shared.terminal
+    if shared.dry_run:
+        from talos_engine.workflows.planning import plan_add
+
+        terminal.plan(plan_add(request))
+        return
     with terminal.progress() as progress:
         result = add_vectors(request, progress)
     values: dict[str, object] = {"path": str(result.path), "coefs": list(result.coefs)}

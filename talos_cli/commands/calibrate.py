@@ -103,6 +103,11 @@ def calibrate(
         common=shared.common(),
     )
     terminal = shared.terminal
+    if shared.dry_run:
+        from talos_engine.workflows.planning import plan_calibrate
+
+        terminal.plan(plan_calibrate(request))
+        return
     with terminal.progress() as progress:
         result = run(request, progress)
     terminal.table(

@@ -51,6 +51,11 @@ def disentangle(
         common=shared.common(),
     )
     terminal = shared.terminal
+    if shared.dry_run:
+        from talos_engine.workflows.planning import plan_disentangle
+
+        terminal.plan(plan_disentangle(request))
+        return
     with terminal.progress() as progress:
         result = run(request, progress)
     found = result.map

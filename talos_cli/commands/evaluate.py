@@ -69,6 +69,11 @@ def evaluate(
         common=shared.common(),
     )
     terminal = shared.terminal
+    if shared.dry_run:
+        from talos_engine.workflows.planning import plan_evaluate
+
+        terminal.plan(plan_evaluate(request))
+        return
     with terminal.progress() as progress:
         result = run(request, progress)
     columns = ["model", *task, "mean"]

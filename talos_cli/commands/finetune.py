@@ -79,6 +79,11 @@ def finetune(
         common=shared.common(),
     )
     terminal = shared.terminal
+    if shared.dry_run:
+        from talos_engine.workflows.planning import plan_finetune
+
+        terminal.plan(plan_finetune(request))
+        return
     with terminal.progress() as progress:
         result = run(request, progress)
     last = result.records[-1].loss if result.records else None

@@ -69,6 +69,11 @@ def negate(
         common=shared.common(),
     )
     terminal = shared.terminal
+    if shared.dry_run:
+        from talos_engine.workflows.planning import plan_negate
+
+        terminal.plan(plan_negate(request))
+        return
     with terminal.progress() as progress:
         result = negate_vector(request, progress)
     values: dict[str, object] = {"path": str(result.path), "coef": result.coefs[0]}

@@ -51,6 +51,11 @@ def profile(
         common=shared.common(),
     )
     terminal = shared.terminal
+    if shared.dry_run:
+        from talos_engine.workflows.planning import plan_profile
+
+        terminal.plan(plan_profile(request))
+        return
     with terminal.progress() as progress:
         result = run(request, progress)
     terminal.table(

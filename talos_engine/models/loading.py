@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from talos_engine.artifacts import BaseInfo, hash_tensors, read_checkpoint
+from talos_engine.artifacts import BaseInfo, hash_tensors, read_checkpoint, read_checkpoint_header
+from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import MODELS, Backbone, BaseWeights
 
 
@@ -53,6 +54,21 @@ def check_model_name(model: str) -> None:
     """
     if not is_checkpoint_path(model):
         MODELS.get(model)
+
+
+def open_skeleton(model: str) -> Skeleton:
+    """The shape of the model that ``model`` names; of a checkpoint, only the header is read.
+
+    Raises:
+        UnknownNameError: neither a known name nor a file.
+        ArtifactError: the file is not a sound checkpoint.
+    """
+    return MODELS.get(architecture_name(model)).skeleton()
+
+
+def architecture_name(model: str) -> str:
+    """The catalog name of the architecture of what ``model`` names."""
+    return read_checkpoint_header(model).base.name if is_checkpoint_path(model) else model
 
 
 def build_backbone(weights: BaseWeights) -> Backbone:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from talos_engine.errors import MismatchError
+from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import Backbone, BaseWeights
 from talos_engine.models.structure import image_encoder_structure
 
@@ -101,6 +102,18 @@ class OpenClipBackbone(Backbone):
     def to(self, device: torch.device) -> None:
         """Move the model to a device."""
         self.model.to(device)
+
+
+def outline(config: Mapping[str, Any]) -> Skeleton:
+    """The shape of the CLIP model that this open_clip configuration describes."""
+    import open_clip
+
+    with torch.device("meta"):
+        model = open_clip.CLIP(**config)
+    visual: Any = model.visual.eval()
+    height, width = _pair(visual.image_size)
+    total = sum(tensor.numel() for tensor in model.state_dict().values())
+    return Skeleton(image_encoder_structure(visual), total, visual, (3, height, width))
 
 
 def _check_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from talos_engine.artifacts import BaseInfo
+from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.registry import Registry
 
@@ -79,6 +80,7 @@ class ModelSpec:
         architecture: Returns the architecture's configuration, JSON-able.
         read: Returns the pre-trained tensors by ``state_dict`` key, on the CPU.
         build: Returns a backbone holding the given weights.
+        skeleton: Returns the model's shape without reading any weight.
         training_defaults: Hyper-parameters of fine-tuning that suit this model, by method.
     """
 
@@ -88,6 +90,7 @@ class ModelSpec:
     architecture: Callable[[], dict[str, Any]]
     read: Callable[[], dict[str, Tensor]]
     build: Callable[[BaseWeights], Backbone]
+    skeleton: Callable[[], Skeleton]
     training_defaults: Mapping[str, Mapping[str, Any]]
 
 

@@ -106,7 +106,7 @@ def clip_gradients(gradients: Tensor, limit: float) -> Tensor:
         gradients: Flat live gradients.
         limit: Largest norm allowed; 0 switches clipping off.
     """
-    norm = torch.linalg.vector_norm(gradients)
+    norm: Tensor = torch.linalg.vector_norm(gradients)
     if limit > 0:
         gradients.mul_(torch.clamp(limit / (norm + 1e-6), max=1.0))
     return norm

@@ -10,13 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from talos_engine.artifacts import TaskVector, file_hash, restore
+from talos_engine.configuration import Method
 from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
 from talos_engine.evaluation.coefficients import coefficient_grid
 from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_addition
 from talos_engine.merging.methods.sum import SumConfig, sum_vectors
 from talos_engine.merging.ops import apply_deltas
-from talos_engine.merging.spec import MERGE_METHODS
+from talos_engine.merging.spec import MERGE_METHODS, MergeMethod
 from talos_engine.models.spec import BaseWeights
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.editing import (
@@ -74,10 +75,7 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         MismatchError: vectors of different bases, names or shapes.
         OutputError: the result cannot be written.
     """
-    _check_options(request)
-    method = MERGE_METHODS.get(request.method)
-    config = method.configure(request.options)
-    check_edit_outputs(request.out, request.common, search=request.search)
+    method, config = check_add(request)
     vectors, weights = read_vectors(request.vectors, request.model)
     base = check_base(weights, vectors[0].header.base, request.vectors[0])
     order = merge_order(vectors)
@@ -110,6 +108,17 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         common=request.common,
     )
     return EditResult(request.out, coefs, search, report)
+
+
+def check_add(request: AddRequest) -> tuple[Method[MergeMethod], Any]:
+    """The merging method and its configuration, everything that needs no file being checked."""
+    _check_options(request)
+    method = MERGE_METHODS.get(request.method)
+    config = method.configure(request.options)
+    for name in request.tasks:
+        find_task(name)
+    check_edit_outputs(request.out, request.common, search=request.search)
+    return method, config
 
 
 def _check_options(request: AddRequest) -> None:

@@ -18,10 +18,10 @@ from talos_engine.artifacts import (
     write_mask,
     write_scores,
 )
-from talos_engine.configuration import check_fraction
+from talos_engine.configuration import Method, check_fraction
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import OptionError
-from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskResult
+from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskResult, MaskRule
 from talos_engine.models.loading import check_model_name, load_weights
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.progress import Progress, silent
@@ -82,14 +82,8 @@ def calibrate(request: CalibrateRequest, progress: Progress = silent) -> Calibra
         UnknownNameError: no such model, task or rule.
         OutputError: the result cannot be written.
     """
-    check_fraction("sparsity", request.sparsity, below_one=True)
-    method = MASK_RULES.get(request.method)
-    config = method.configure(request.options)
-    check_model_name(request.model)
+    method, config = check_calibrate(request)
     spec = find_task(request.task)
-    for path in (request.out, request.save_scores):
-        if path is not None:
-            check_output(path, force=request.common.force)
     runtime = request.common.runtime()
     session = open_session(load_weights(request.model), runtime)
     structure = session.backbone.structure
@@ -116,6 +110,19 @@ def calibrate(request: CalibrateRequest, progress: Progress = silent) -> Calibra
     return CalibrateResult(
         request.out, live, total, count_by_kind(structure, result.live), dict(result.notes)
     )
+
+
+def check_calibrate(request: CalibrateRequest) -> tuple[Method[MaskRule], Any]:
+    """The mask rule and its configuration, everything that needs no weights being checked."""
+    check_fraction("sparsity", request.sparsity, below_one=True)
+    method = MASK_RULES.get(request.method)
+    config = method.configure(request.options)
+    check_model_name(request.model)
+    find_task(request.task)
+    for path in (request.out, request.save_scores):
+        if path is not None:
+            check_output(path, force=request.common.force)
+    return method, config
 
 
 def shift_invariant_entries(structure: EncoderStructure) -> dict[str, Tensor]:

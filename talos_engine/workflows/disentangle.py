@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,24 +72,9 @@ def disentangle(request: DisentangleRequest, progress: Progress = silent) -> Dis
         MismatchError: the vectors are of different bases.
         OutputError: the result cannot be written.
     """
-    check_at_least("grid", request.grid, 1)
-    check_positive("range", request.reach)
-    check_at_least("points", request.points, 1)
-    if len(request.tasks) not in (0, 2):
-        raise OptionError("--task must be given twice, once per vector, or not at all")
-    for path in (request.out, request.plot):
-        if path is not None:
-            check_output(path, force=request.common.force)
+    check_disentangle(request)
     vectors, weights = read_vectors(request.vectors, request.model)
-    recorded = (vectors[0].header.task, vectors[1].header.task)
-    tasks = (request.tasks[0], request.tasks[1]) if request.tasks else recorded
-    if tasks[0] == tasks[1] or not all(tasks):
-        raise OptionError(
-            f"two different tasks are needed, got {tasks[0]!r} and {tasks[1]!r}",
-            "say --task T1 --task T2",
-        )
-    for name in tasks:
-        find_task(name)
+    tasks = choose_tasks(request, [vector.header.task for vector in vectors])
     session = open_session(weights, request.common.runtime())
     seed = derive_seed(request.common.seed, "disentanglement points")
     found = map_disentanglement(
@@ -120,3 +106,34 @@ def disentangle(request: DisentangleRequest, progress: Progress = silent) -> Dis
         force=request.common.force,
     )
     return DisentangleResult(request.out, tasks, found)
+
+
+def check_disentangle(request: DisentangleRequest) -> None:
+    """Check everything that needs no file."""
+    check_at_least("grid", request.grid, 1)
+    check_positive("range", request.reach)
+    check_at_least("points", request.points, 1)
+    if len(request.tasks) not in (0, 2):
+        raise OptionError("--task must be given twice, once per vector, or not at all")
+    for name in request.tasks:
+        find_task(name)
+    for path in (request.out, request.plot):
+        if path is not None:
+            check_output(path, force=request.common.force)
+
+
+def choose_tasks(request: DisentangleRequest, recorded: Sequence[str]) -> tuple[str, str]:
+    """The two tasks: those asked for, else those that the vectors record.
+
+    Raises:
+        OptionError: they are the same, or not known.
+    """
+    first, second = request.tasks or recorded
+    if first == second or not first or not second:
+        raise OptionError(
+            f"two different tasks are needed, got {first!r} and {second!r}",
+            "say --task T1 --task T2",
+        )
+    for name in (first, second):
+        find_task(name)
+    return first, second

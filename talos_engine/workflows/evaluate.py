@@ -14,7 +14,9 @@ from talos_engine.artifacts import (
     check_output,
     file_hash,
     inspect_kind,
+    open_vector,
     read_checkpoint,
+    read_checkpoint_header,
     read_vector,
     restore,
     write_metrics,
@@ -29,6 +31,7 @@ from talos_engine.evaluation.accuracy import (
     measure_accuracy,
     normalize_accuracy,
 )
+from talos_engine.models.loading import check_model_name
 from talos_engine.models.spec import BaseWeights
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.opening import Common, check_base, open_session, resolve_model
@@ -107,17 +110,8 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
         MismatchError: a file belongs to another base.
         OutputError: the result cannot be written.
     """
-    check_choice("split", request.split, SPLIT_NAMES)
-    if not request.tasks:
-        raise OptionError("no task given", "say --task NAME, once per task")
-    if len(set(request.tasks)) < len(request.tasks):
-        raise OptionError("a task is given twice")
-    for name in request.tasks:
-        find_task(name)
-    if request.out is not None:
-        check_output(request.out, force=request.common.force)
+    headers = check_evaluate(request)
     paths = (*request.checkpoints, *request.singles)
-    headers = {path: _read_header(path) for path in paths}
     weights = resolve_model(request.model, [headers[path].base for path in paths])
     for path in paths:
         check_base(weights, headers[path].base, path)
@@ -159,6 +153,27 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
     return EvaluateResult(request.out, tuple(models), metrics)
 
 
+def check_evaluate(request: EvaluateRequest) -> dict[Path, Header]:
+    """Headers of all files, everything that needs no weights being checked."""
+    check_choice("split", request.split, SPLIT_NAMES)
+    if not request.tasks:
+        raise OptionError("no task given", "say --task NAME, once per task")
+    if len(set(request.tasks)) < len(request.tasks):
+        raise OptionError("a task is given twice")
+    for name in request.tasks:
+        find_task(name)
+    if request.model is not None:
+        check_model_name(request.model)
+    if request.out is not None:
+        check_output(request.out, force=request.common.force)
+    paths = (*request.checkpoints, *request.singles)
+    headers = {path: _read_header(path) for path in paths}
+    if request.model is None and not headers:
+        raise OptionError("no model given", "say --model tiny-clip")
+    _assign_singles(request, headers)
+    return headers
+
+
 @dataclass
 class _Meter:
     progress: Progress
@@ -172,8 +187,9 @@ class _Meter:
 
 def _read_header(path: Path) -> Header:
     if inspect_kind(path) == "vector":
-        return read_vector(path).header
-    return read_checkpoint(path).header
+        with open_vector(path) as file:
+            return file.header
+    return read_checkpoint_header(path)
 
 
 def _read_tensors(path: Path, weights: BaseWeights) -> Mapping[str, Tensor]:

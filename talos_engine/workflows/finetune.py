@@ -19,8 +19,8 @@ from talos_engine.artifacts import (
     write_checkpoint,
 )
 from talos_engine.data.splits import find_task, load_split
-from talos_engine.models.loading import check_model_name, load_weights
-from talos_engine.models.spec import MODELS, BaseWeights
+from talos_engine.models.loading import architecture_name, check_model_name, load_weights
+from talos_engine.models.spec import MODELS
 from talos_engine.progress import Progress, silent
 from talos_engine.training.loop import StepRecord, TrainConfig, TrainJob, train
 from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry
@@ -78,15 +78,11 @@ def finetune(request: FinetuneRequest, progress: Progress = silent) -> FinetuneR
         OutputError: the result cannot be written.
         TrainingError: the loss became NaN or infinite.
     """
-    method = FINETUNE_METHODS.get(request.method)
-    check_model_name(request.model)
+    method, mask, config = check_finetune(request)
     spec = find_task(request.task)
-    check_output(request.out, force=request.common.force)
     weights = load_weights(request.model)
-    mask = read_mask(request.mask) if request.mask is not None else None
     if mask is not None and request.mask is not None:
         check_base(weights, mask.header.base, request.mask)
-    config = resolve_training(request, weights)
     session = open_session(weights, request.common.runtime())
     job = make_job(session, method, mask, request.task, config, progress)
     records = train(job)
@@ -110,13 +106,24 @@ def finetune(request: FinetuneRequest, progress: Progress = silent) -> FinetuneR
     return FinetuneResult(request.out, count_live(job), config, tuple(records))
 
 
-def resolve_training(request: FinetuneRequest, weights: BaseWeights) -> TrainConfig:
+def check_finetune(request: FinetuneRequest) -> tuple[FinetuneEntry, Mask | None, TrainConfig]:
+    """Method, mask and hyper-parameters, everything that needs no weights being checked."""
+    method = FINETUNE_METHODS.get(request.method)
+    check_model_name(request.model)
+    find_task(request.task)
+    check_output(request.out, force=request.common.force)
+    config = resolve_training(request)
+    mask = read_mask(request.mask) if request.mask is not None else None
+    return method, mask, config
+
+
+def resolve_training(request: FinetuneRequest) -> TrainConfig:
     """The hyper-parameters: what was given, else the model's defaults for the method.
 
     Raises:
         OptionError: a value outside its range.
     """
-    defaults = MODELS.get(weights.info.name).training_defaults[request.method]
+    defaults = MODELS.get(architecture_name(request.model)).training_defaults[request.method]
     given = {name: value for name, value in request.training.items() if value is not None}
     return TrainConfig(**{**defaults, **given, "seed": request.common.seed})
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from talos_engine.artifacts import TaskVector, file_hash
-from talos_engine.configuration import check_fraction
+from talos_engine.configuration import Method, check_fraction
 from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
 from talos_engine.evaluation.coefficients import coefficient_grid
 from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_negation
 from talos_engine.merging.ops import apply_deltas
-from talos_engine.merging.spec import MERGE_METHODS
+from talos_engine.merging.spec import MERGE_METHODS, MergeMethod
 from talos_engine.models.spec import BaseWeights
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.editing import (
@@ -68,10 +68,7 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
         MismatchError: the vector is of another base.
         OutputError: the result cannot be written.
     """
-    _check_options(request)
-    method = MERGE_METHODS.get(request.method)
-    config = method.configure(request.options)
-    check_edit_outputs(request.out, request.common, search=request.search)
+    method, config = check_negate(request)
     (vector,), weights = read_vectors([request.vector], request.model)
     base = check_base(weights, vector.header.base, request.vector)
     difference = method.run(config, [vector], [1.0])
@@ -101,6 +98,18 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
         common=request.common,
     )
     return EditResult(request.out, (coef,), search, report)
+
+
+def check_negate(request: NegateRequest) -> tuple[Method[MergeMethod], Any]:
+    """The merging method and its configuration, everything that needs no file being checked."""
+    _check_options(request)
+    method = MERGE_METHODS.get(request.method)
+    config = method.configure(request.options)
+    for name in (request.task, request.control):
+        if name is not None:
+            find_task(name)
+    check_edit_outputs(request.out, request.common, search=request.search)
+    return method, config
 
 
 def _check_options(request: NegateRequest) -> None:

@@ -133,12 +133,11 @@ def check_base(weights: BaseWeights, base: BaseInfo, path: Path) -> BaseInfo:
 def read_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[TaskVector], BaseWeights]:
     """Task vectors and the base they belong to, everything checked against each other.
 
-    Recorded hashes are compared with each other before any weight of the base is read.
-
     Raises:
         MismatchError: bases, names, shapes or dtypes disagree.
     """
-    plain_base = load_weights(model).info if model is not None else None
+    named = load_weights(model) if model is not None else None
+    plain_base = named.info if named is not None else None
     vectors = [read_vector(path, allow_plain_base=plain_base) for path in paths]
     first = vectors[0].header.base
     for path, vector in zip(paths[1:], vectors[1:], strict=True):
@@ -148,7 +147,7 @@ def read_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[TaskVec
                 f"{first.name} {first.hash[:12]} and "
                 f"{vector.header.base.name} {vector.header.base.hash[:12]}"
             )
-    weights = resolve_model(model, [first])
+    weights = named if named is not None else load_weights(first.name)
     for path, vector in zip(paths, vectors, strict=True):
         check_base(weights, vector.header.base, path)
         _check_entries(path, vector, weights.tensors)

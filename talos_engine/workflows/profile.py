@@ -106,15 +106,7 @@ def profile(request: ProfileRequest, progress: Progress = silent) -> ProfileResu
         UnknownNameError: no such model, task or method.
         OutputError: the result cannot be written.
     """
-    check_at_least("iters", request.iters, 1)
-    check_fraction("sparsity", request.sparsity, below_one=True)
-    if not request.methods or len(set(request.methods)) < len(request.methods):
-        raise OptionError("--methods needs at least one name, each once")
-    for name in request.methods:
-        FINETUNE_METHODS.get(name)
-    check_model_name(request.model)
-    find_task(request.task)
-    check_output(request.out, force=request.common.force)
+    check_profile(request)
     request.common.runtime()
     costs = []
     for done, name in enumerate(request.methods):
@@ -138,6 +130,19 @@ def profile(request: ProfileRequest, progress: Progress = silent) -> ProfileResu
         force=request.common.force,
     )
     return ProfileResult(request.out, tuple(costs))
+
+
+def check_profile(request: ProfileRequest) -> None:
+    """Check everything that needs no weights."""
+    check_at_least("iters", request.iters, 1)
+    check_fraction("sparsity", request.sparsity, below_one=True)
+    if not request.methods or len(set(request.methods)) < len(request.methods):
+        raise OptionError("--methods needs at least one name, each once")
+    for name in request.methods:
+        FINETUNE_METHODS.get(name)
+    check_model_name(request.model)
+    find_task(request.task)
+    check_output(request.out, force=request.common.force)
 
 
 def _measure_apart(request: ProfileRequest, method: str) -> MethodCost:
@@ -185,7 +190,7 @@ def _measure(request: ProfileRequest, name: str) -> MethodCost:
     asked = FinetuneRequest(
         request.model, request.task, name, request.out, training=training, common=request.common
     )
-    config = resolve_training(asked, session.weights)
+    config = resolve_training(asked)
     method = FINETUNE_METHODS.get(name)
     mask, mask_s = None, 0.0
     if method.mask_rule:

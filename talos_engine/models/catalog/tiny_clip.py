@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import MODELS, Backbone, BaseWeights, ModelSpec
 
 FOLDER = Path(__file__).parent.parent / "tiny_clip"
@@ -45,6 +46,13 @@ def _build(weights: BaseWeights) -> Backbone:
     return OpenClipBackbone(weights, model, lambda: open_clip.get_tokenizer(source))
 
 
+def _skeleton() -> Skeleton:
+    from talos_engine.models.open_clip_backbone import outline
+
+    config = _architecture()
+    return outline(config["model_cfg"])
+
+
 MODELS.register("tiny-clip")(
     ModelSpec(
         name="tiny-clip",
@@ -53,6 +61,7 @@ MODELS.register("tiny-clip")(
         architecture=_architecture,
         read=_read,
         build=_build,
+        skeleton=_skeleton,
         training_defaults={
             "nonlinear": {**_SHARED, "lr": 3e-4},
             "talos": {**_SHARED, "lr": 1e-3},

@@ -1,0 +1,233 @@
+"""``--dry-run``: what a command would do and need. Inputs are checked; no weight is read.
+
+Memory is counted, not measured: parameters, gradients and moments by entries, activations by what
+autograd would keep of a forward pass on torch's meta device. The interpreter and libraries, about
+500 MB, come on top.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from talos_engine.artifacts import Header, open_vector
+from talos_engine.data.splits import find_task, load_split
+from talos_engine.errors import MismatchError
+from talos_engine.evaluation.accuracy import BATCH_SIZE
+from talos_engine.evaluation.coefficients import coefficient_grid
+from talos_engine.masking.selection import count_entries, live_count
+from talos_engine.models.loading import open_skeleton
+from talos_engine.models.skeleton import Skeleton
+from talos_engine.sensitivity.fisher import FisherConfig
+from talos_engine.training.spec import FINETUNE_METHODS
+from talos_engine.workflows.add import AddRequest, check_add
+from talos_engine.workflows.calibrate import CalibrateRequest, check_calibrate
+from talos_engine.workflows.disentangle import (
+    DisentangleRequest,
+    check_disentangle,
+    choose_tasks,
+)
+from talos_engine.workflows.evaluate import EvaluateRequest, check_evaluate
+from talos_engine.workflows.finetune import FinetuneRequest, check_finetune, resolve_training
+from talos_engine.workflows.negate import NegateRequest, check_negate
+from talos_engine.workflows.profile import WARMUP_STEPS, ProfileRequest, check_profile
+
+_FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command would do.
+
+    Args:
+        facts: Counts and sizes by name; names ending in ``_bytes`` are bytes.
+    """
+
+    facts: Mapping[str, int | str]
+
+
+@dataclass(frozen=True)
+class _VectorFacts:
+    header: Header
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def plan_calibrate(request: CalibrateRequest) -> Plan:
+    """Entries, examples, memory and disk of a calibration."""
+    _, config = check_calibrate(request)
+    skeleton = open_skeleton(request.model)
+    total = count_entries(skeleton.structure.candidates(request.exclude))
+    facts: dict[str, int | str] = {
+        "method": request.method,
+        "maskable_entries": total,
+        "live_entries": live_count(total, request.sparsity),
+        "tensors": len(skeleton.structure.maskable),
+        "disk_bytes": total // 8 + (total * _FLOAT if request.save_scores else 0),
+    }
+    memory = skeleton.total_entries * _FLOAT + 2 * total * _FLOAT
+    rounds = getattr(config, "rounds", 0)
+    if rounds:
+        available = len(load_split(find_task(request.task), "val"))
+        chunk = FisherConfig().chunk
+        facts["rounds"] = rounds
+        facts["examples_per_round"] = min(available, config.batches * config.batch_size)
+        memory += 2 * chunk * total * _FLOAT
+        memory += skeleton.saved_bytes(chunk, skeleton.structure.maskable)
+    return Plan({**facts, "memory_bytes": memory})
+
+
+def plan_finetune(request: FinetuneRequest) -> Plan:
+    """Entries, steps, memory and disk of a fine-tuning run."""
+    method, mask, config = check_finetune(request)
+    skeleton = open_skeleton(request.model)
+    trains = method.run(method.configure({}), skeleton.structure, mask)
+    entries = 0
+    gradients = 0
+    for name, flags in trains.items():
+        numel = math.prod(skeleton.structure.shapes[name])
+        gradients += numel
+        entries += numel if flags is None else int(flags.sum())
+    memory = _FLOAT * (2 * skeleton.total_entries + gradients + 3 * entries)
+    memory += skeleton.saved_bytes(config.batch_size, list(trains))
+    return Plan(
+        {
+            "method": request.method,
+            "trained_entries": entries,
+            "examples": len(load_split(find_task(request.task), "train")),
+            "steps": config.steps,
+            "batch_size": config.batch_size,
+            "memory_bytes": memory,
+            "disk_bytes": skeleton.total_entries * _FLOAT,
+        }
+    )
+
+
+def plan_add(request: AddRequest) -> Plan:
+    """Vectors, coefficients to try, memory and disk of an addition."""
+    check_add(request)
+    vectors, skeleton = _open_vectors(request.vectors, request.model)
+    tasks = request.tasks or tuple(vector.header.task for vector in vectors)
+    return _plan_edit(vectors, skeleton, tasks if request.search else (), request.grid)
+
+
+def plan_negate(request: NegateRequest) -> Plan:
+    """Coefficients to try, memory and disk of a negation."""
+    check_negate(request)
+    vectors, skeleton = _open_vectors([request.vector], request.model)
+    tasks = (request.task or vectors[0].header.task, request.control or "")
+    return _plan_edit(vectors, skeleton, tasks if request.search else (), request.grid)
+
+
+def plan_evaluate(request: EvaluateRequest) -> Plan:
+    """Models, examples and memory of an evaluation."""
+    headers = check_evaluate(request)
+    model = request.model or next(iter(headers.values())).base.name
+    skeleton = open_skeleton(model)
+    examples = sum(len(load_split(find_task(name), request.split)) for name in request.tasks)
+    return Plan(
+        {
+            "models": max(1, len(request.checkpoints)),
+            "single_task_models": len(request.singles),
+            "tasks": len(request.tasks),
+            "examples": examples,
+            "memory_bytes": _evaluation_memory(skeleton) + skeleton.total_entries * _FLOAT,
+            "disk_bytes": 0,
+        }
+    )
+
+
+def plan_disentangle(request: DisentangleRequest) -> Plan:
+    """Grid points, examples and memory of a disentanglement map."""
+    check_disentangle(request)
+    vectors, skeleton = _open_vectors(request.vectors, request.model)
+    tasks = choose_tasks(request, [vector.header.task for vector in vectors])
+    points = [min(request.points, len(load_split(find_task(name), "test"))) for name in tasks]
+    return Plan(
+        {
+            "grid_points": request.grid**2,
+            "examples": sum(points),
+            "predictions": request.grid * (request.grid + 1) * sum(points),
+            "memory_bytes": _evaluation_memory(skeleton) + _vector_memory(vectors),
+            "disk_bytes": 40 * request.grid**2,
+        }
+    )
+
+
+def plan_profile(request: ProfileRequest) -> Plan:
+    """Steps and the largest memory of a profile."""
+    check_profile(request)
+    skeleton = open_skeleton(request.model)
+    structure = skeleton.structure
+    trained = {
+        name: structure.maskable if FINETUNE_METHODS.get(name).mask_rule else structure.trainable
+        for name in request.methods
+    }
+    training = {"batch_size": request.batch_size}
+    batch = max(
+        resolve_training(
+            FinetuneRequest(request.model, request.task, name, request.out, training=training)
+        ).batch_size
+        for name in request.methods
+    )
+    saved = max(skeleton.saved_bytes(batch, names) for names in trained.values())
+    return Plan(
+        {
+            "methods": ", ".join(request.methods),
+            "steps_per_method": WARMUP_STEPS + request.iters,
+            "memory_bytes": 5 * skeleton.encoder_entries * _FLOAT + saved,
+            "disk_bytes": 2_000,
+        }
+    )
+
+
+def _open_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[_VectorFacts], Skeleton]:
+    vectors = []
+    for path in paths:
+        with open_vector(path) as file:
+            vectors.append(_VectorFacts(file.header, dict(file.shapes)))
+    first = vectors[0].header.base
+    for path, vector in zip(paths, vectors, strict=True):
+        if vector.header.base.hash != first.hash:
+            raise MismatchError(
+                f"{path} was made from another base than {paths[0]}: "
+                f"{vector.header.base.hash[:12]} and {first.hash[:12]}"
+            )
+    skeleton = open_skeleton(model or first.name)
+    known = skeleton.structure.shapes
+    for path, vector in zip(paths, vectors, strict=True):
+        for name, shape in vector.shapes.items():
+            if known.get(name) != tuple(shape):
+                raise MismatchError(f"{path}: {name!r} of shape {shape} is not in the model")
+    return vectors, skeleton
+
+
+def _plan_edit(
+    vectors: Sequence[_VectorFacts], skeleton: Skeleton, tasks: Sequence[str], grid: str
+) -> Plan:
+    memory = 2 * skeleton.total_entries * _FLOAT + _vector_memory(vectors)
+    facts: dict[str, int | str] = {"vectors": len(vectors)}
+    if tasks:
+        sparsities = [float(str(vector.header.config.get("sparsity", 0.0))) for vector in vectors]
+        facts["coefficients"] = len(coefficient_grid(grid, sparsities))
+        facts["validation_examples"] = sum(
+            len(load_split(find_task(name), "val")) for name in tasks
+        )
+        memory += _evaluation_memory(skeleton)
+    return Plan({**facts, "memory_bytes": memory, "disk_bytes": skeleton.total_entries * _FLOAT})
+
+
+def _vector_memory(vectors: Sequence[_VectorFacts]) -> int:
+    """Vectors in float32 at most, and their combination in float64."""
+    total = 0
+    for vector in vectors:
+        for shape in vector.shapes.values():
+            total += math.prod(shape) * _FLOAT
+    return total + 2 * (total // max(1, len(vectors)))
+
+
+def _evaluation_memory(skeleton: Skeleton) -> int:
+    """Parameters twice, and the widest activations of a batch, taken as a tenth of all."""
+    saved = skeleton.saved_bytes(BATCH_SIZE, skeleton.structure.trainable)
+    return 2 * skeleton.total_entries * _FLOAT + saved // 10

@@ -80,6 +80,7 @@ MergeName = Annotated[
         "--method",
         help="How vectors are combined.",
         metavar="|".join(MERGE_METHODS),
+        autocompletion=complete("talos_engine.merging.methods"),
         callback=one_of("merging method", MERGE_METHODS),
     ),
 ]
@@ -146,7 +147,9 @@ _CONFIG = Annotated[
 ]
 
 
-def command(*, computes: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    *, computes: bool = True, precision: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator that gives a command the shared options and reports its errors.
 
     The decorated function takes them as one keyword argument ``shared``.
@@ -154,6 +157,7 @@ def command(*, computes: bool = True) -> Callable[[Callable[..., None]], Callabl
     Args:
         computes: Whether the command runs a model, and so takes seed, device, dtype, threads
             and dry-run.
+        precision: Whether dtype is among them.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -169,6 +173,8 @@ def command(*, computes: bool = True) -> Callable[[Callable[..., None]], Callabl
         }
         if computes:
             for name, (kind, default, info) in _COMPUTING.items():
+                if name == "dtype" and not precision:
+                    continue
                 added[name] = inspect.Parameter(
                     name,
                     inspect.Parameter.KEYWORD_ONLY,

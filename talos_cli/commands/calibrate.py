@@ -12,7 +12,7 @@ from talos_cli.options import Shared, command
 from talos_cli.render import percent
 
 
-@command()
+@command(precision=False)
 def calibrate(
     *,
     model: options.Model,
@@ -25,6 +25,7 @@ def calibrate(
         typer.Option(
             help="Mask rule.",
             metavar="|".join(options.MASK_RULES),
+            autocompletion=options.complete("talos_engine.masking.rules"),
             callback=options.one_of("mask rule", options.MASK_RULES),
         ),
     ] = "talos",

@@ -21,6 +21,7 @@ def finetune(
         typer.Option(
             help="talos trains the live entries of a mask, nonlinear everything.",
             metavar="|".join(options.FINETUNE_METHODS),
+            autocompletion=options.complete("talos_engine.training.methods"),
             callback=options.one_of("fine-tuning method", options.FINETUNE_METHODS),
         ),
     ],

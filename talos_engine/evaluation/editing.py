@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
+import torch
 from torch import Tensor
 
 from talos_engine.device import Runtime
@@ -32,8 +34,11 @@ class EditedEncoder:
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
+        mps = self.runtime.device.type == "mps"  # has no float64, in which edits are computed
+        home = torch.device("cpu") if mps else self.runtime.device
         self._theta0 = {
-            name: value.detach().clone() for name, value in self.backbone.encoder_state().items()
+            name: value.detach().to(home, copy=True)
+            for name, value in self.backbone.encoder_state().items()
         }
         self._changed: set[str] = set()
 
@@ -48,7 +53,8 @@ class EditedEncoder:
         for name in names:
             total = sum(coef * deltas[name] for coef, deltas in terms if name in deltas)
             assert isinstance(total, Tensor)
-            values[name] = apply_delta(self._theta0[name], total.to(self.runtime.device), 1.0)
+            theta0 = self._theta0[name]
+            values[name] = apply_delta(theta0, total.to(theta0.device), 1.0)
         self._changed = names
         self.backbone.set_weights(values)
 
@@ -128,13 +134,14 @@ def search_negation(
     """
     encoder.reset()
     before = measure_accuracy(control, encoder.runtime)
+    least = Decimal(repr(float(keep))) * before.correct  # exact: 7 of 100 is 0.07
     curve = []
     for done, coef in enumerate(grid):
         progress("searching the coefficient", done, len(grid))
         encoder.set([(-coef, difference)])
         kept = measure_accuracy(control, encoder.runtime)
         forgotten = measure_accuracy(target, encoder.runtime).value
-        feasible = kept.correct >= keep * before.correct or coef == 0
+        feasible = kept.correct >= least or coef == 0
         found = {target.name: forgotten, control.name: kept.value}
         curve.append(CurvePoint(coef, found, forgotten, feasible))
     progress("searching the coefficient", len(grid), len(grid))

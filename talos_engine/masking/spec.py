@@ -22,7 +22,7 @@ class MaskContext:
         theta0: The maskable parameters, in ranking order.
         candidates: Entries that may be selected, in the shapes of ``theta0``.
         zero_scores: Entries whose score is exactly zero whatever the data (key biases).
-        sparsity: Fraction k of the maskable entries to freeze, in [0, 1).
+        sparsity: Fraction k of the candidates to freeze, in [0, 1).
         seed: Key of everything random.
         load_model: Returns the classifier with its head for the task; costs time.
         load_inputs: Returns the task's calibration inputs and labels, shapes (n, ...) and (n,).

@@ -47,7 +47,7 @@ class OpenClipBackbone(Backbone):
         make_tokenizer: Returns the tokenizer; called when a head is first needed.
 
     Raises:
-        MismatchError: the weights' names or shapes are not the model's.
+        MismatchError: the weights' names, shapes or dtypes are not the model's.
     """
 
     def __init__(
@@ -117,8 +117,10 @@ def outline(config: Mapping[str, Any]) -> Skeleton:
 
 
 def _check_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    expected = {
+        name: (tuple(value.shape), value.dtype) for name, value in model.state_dict().items()
+    }
+    found = {name: (tuple(value.shape), value.dtype) for name, value in tensors.items()}
     if expected == found:
         return
     for name in sorted(expected.keys() | found.keys()):

@@ -82,7 +82,7 @@ def estimate_fisher_diag(
         batches: The examples; every one counts the same.
         config: Kind of expectation, score and label draws.
         round_index: Calibration round, part of the key of the label draws.
-        runtime: Device and precision; sums are kept in float32 or better.
+        runtime: Device; gradients are taken in the parameters' own dtype.
 
     Returns:
         For each name in ``parameters`` a tensor of its shape, non-negative, averaged over examples.
@@ -119,8 +119,7 @@ def _accumulate(
     totals: dict[str, Tensor],
 ) -> None:
     def log_likelihood(parameters: Mapping[str, Tensor], inputs: Tensor, label: Tensor) -> Tensor:
-        with runtime.autocast():
-            logits = functional_call(classifier, dict(parameters), (inputs[None],))[0]  # (classes,)
+        logits = functional_call(classifier, dict(parameters), (inputs[None],))[0]  # (classes,)
         return _log_probability(logits, label)
 
     per_example = vmap(grad(log_likelihood), in_dims=(None, 0, 0))
@@ -129,12 +128,11 @@ def _accumulate(
         for name, gradient in gradients.items():  # (n, *shape)
             per_entry = gradient.abs() if config.score == "abs" else gradient.square()
             flat = per_entry.flatten(1).to(totals[name].dtype)  # (n, entries)
-            totals[name] += (weights.to(flat.dtype) @ flat).view_as(totals[name])
+            totals[name] += (weights.to(flat.device, flat.dtype) @ flat).view_as(totals[name])
 
 
 def _log_probability(logits: Tensor, label: Tensor) -> Tensor:
-    precise = logits if logits.dtype is torch.float64 else logits.float()
-    return torch.log_softmax(precise, dim=-1).gather(0, label[None])[0]
+    return torch.log_softmax(logits, dim=-1).gather(0, label[None])[0]
 
 
 @torch.no_grad()
@@ -149,8 +147,7 @@ def _label_passes(
     """Pairs (labels, weights), each of shape (n,), whose weighted sum is the expectation."""
     if config.fisher == "empirical":
         return [(chunk.labels, torch.ones(len(chunk.labels), device=runtime.device))]
-    with runtime.autocast():
-        logits = functional_call(classifier, dict(values), (chunk.inputs,))
+    logits = functional_call(classifier, dict(values), (chunk.inputs,)).cpu()
     probabilities = torch.softmax(logits.double(), dim=-1)  # (n, classes)
     if config.fisher == "type-2":
         return [
@@ -158,7 +155,7 @@ def _label_passes(
             for label in range(probabilities.shape[1])
         ]
     weight = torch.full((len(chunk.labels),), 1 / config.mc_samples, device=runtime.device)
-    cumulative = probabilities.cumsum(dim=1).cpu()
+    cumulative = probabilities.cumsum(dim=1)
     passes = []
     for draw in range(config.mc_samples):
         uniform = draw_uniform(config.seed, chunk.ids, round_index, draw) * cumulative[:, -1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from talos_engine.artifacts import TaskVector, file_hash, restore
+from talos_engine.artifacts import TaskVector, file_hash
 from talos_engine.configuration import Method
 from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
@@ -28,7 +29,9 @@ from talos_engine.workflows.editing import (
 )
 from talos_engine.workflows.opening import (
     Common,
+    apply_vector,
     check_base,
+    check_encoder_only,
     merge_order,
     open_session,
     read_vectors,
@@ -86,15 +89,11 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
     if request.search:
         search = _search(request, vectors, weights, combined, progress)
         coef = search.chosen.coef
-        settings = {"method": request.method, "grid": request.grid}
-        report = write_search_report(request.out, "add", list(request.vectors), search, settings)
     elif len(request.coefs) == 1:
         coef = request.coefs[0]
-    if len(vectors) == 1 and coef == 1.0 and request.method == "sum":
-        changed = {
-            name: restore(weights.tensors[name], entry)
-            for name, entry in vectors[0].entries.items()
-        }
+    exact = weights.info.hash == vectors[0].header.base.hash  # fixes hold entries of θ*
+    if exact and len(vectors) == 1 and coef * given[0] == 1.0 and request.method == "sum":
+        changed = apply_vector(weights, vectors[0])
     else:
         changed = apply_deltas(weights.tensors, combined, coef)
     coefs = tuple(value * coef for value in given)
@@ -107,6 +106,9 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         config=_config(request, config, order, vectors, coefs),
         common=request.common,
     )
+    if search is not None:
+        settings = {"method": request.method, "grid": request.grid}
+        report = write_search_report(request.out, "add", list(request.vectors), search, settings)
     return EditResult(request.out, coefs, search, report)
 
 
@@ -125,6 +127,8 @@ def _check_options(request: AddRequest) -> None:
     count = len(request.vectors)
     if count == 0:
         raise OptionError("no vector given")
+    if any(not math.isfinite(coef) for coef in request.coefs):
+        raise OptionError("--coef must be a finite number")
     if request.search and request.coefs:
         raise OptionError("--search and --coef exclude each other")
     if not request.search and len(request.coefs) not in (1, count):
@@ -156,6 +160,7 @@ def _search(
     if len(by_task) < len(vectors):
         raise OptionError("--search needs vectors of different tasks", "use --coef")
     session = open_session(weights, request.common.runtime())
+    check_encoder_only(combined, session.backbone.structure, "a vector")
     tasks = [session.evaluation_task(name, "val") for name in names]
     return search_addition(
         EditedEncoder(session.backbone, session.runtime),

@@ -35,7 +35,7 @@ class CalibrateRequest:
     Args:
         model: Catalog name or checkpoint path.
         task: Task whose validation split is used.
-        sparsity: Fraction of the maskable entries to freeze, in [0, 1).
+        sparsity: Fraction of the maskable entries, those excluded apart, to freeze, in [0, 1).
         out: The mask file to write.
         method: Name of the mask rule.
         options: Options of that rule by name; ``None`` means not given.
@@ -122,6 +122,10 @@ def check_calibrate(request: CalibrateRequest) -> tuple[Method[MaskRule], Any]:
     for path in (request.out, request.save_scores):
         if path is not None:
             check_output(path, force=request.common.force)
+    if request.common.dtype != "float32":
+        raise OptionError("calibration computes in float32", "leave out --dtype")
+    if request.save_scores is not None and request.save_scores == request.out:
+        raise OptionError("--save-scores and --out name the same file")
     return method, config
 
 

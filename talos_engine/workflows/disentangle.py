@@ -19,7 +19,7 @@ from talos_engine.evaluation.editing import EditedEncoder
 from talos_engine.merging.methods.sum import SumConfig, sum_vectors
 from talos_engine.progress import Progress, silent
 from talos_engine.seeding import derive_seed
-from talos_engine.workflows.opening import Common, open_session, read_vectors
+from talos_engine.workflows.opening import Common, check_encoder_only, open_session, read_vectors
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def disentangle(request: DisentangleRequest, progress: Progress = silent) -> Dis
     vectors, weights = read_vectors(request.vectors, request.model)
     tasks = choose_tasks(request, [vector.header.task for vector in vectors])
     session = open_session(weights, request.common.runtime())
+    for path, vector in zip(request.vectors, vectors, strict=True):
+        check_encoder_only(vector.entries, session.backbone.structure, str(path))
     seed = derive_seed(request.common.seed, "disentanglement points")
     found = map_disentanglement(
         EditedEncoder(session.backbone, session.runtime),
@@ -117,6 +119,8 @@ def check_disentangle(request: DisentangleRequest) -> None:
         raise OptionError("--task must be given twice, once per vector, or not at all")
     for name in request.tasks:
         find_task(name)
+    if request.plot is not None and request.plot == request.out:
+        raise OptionError("--plot and --out name the same file")
     for path in (request.out, request.plot):
         if path is not None:
             check_output(path, force=request.common.force)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from talos_engine.artifacts import (
@@ -18,7 +19,6 @@ from talos_engine.artifacts import (
     read_checkpoint,
     read_checkpoint_header,
     read_vector,
-    restore,
     write_metrics,
 )
 from talos_engine.configuration import check_choice
@@ -33,8 +33,17 @@ from talos_engine.evaluation.accuracy import (
 )
 from talos_engine.models.loading import check_model_name
 from talos_engine.models.spec import BaseWeights
+from talos_engine.models.structure import EncoderStructure
 from talos_engine.progress import Progress, silent
-from talos_engine.workflows.opening import Common, check_base, open_session, resolve_model
+from talos_engine.workflows.opening import (
+    Common,
+    apply_vector,
+    check_base,
+    check_encoder_only,
+    check_entries,
+    open_session,
+    resolve_model,
+)
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,7 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
     def load(path: Path | None) -> None:
         session.backbone.set_weights(weights.tensors)
         if path is not None:
-            session.backbone.set_weights(_read_tensors(path, weights))
+            session.backbone.set_weights(_read_tensors(path, weights, session.backbone.structure))
 
     def measure(task: EvaluationTask) -> Accuracy:
         accuracy = measure_accuracy(task, session.runtime)
@@ -192,21 +201,32 @@ def _read_header(path: Path) -> Header:
     return read_checkpoint_header(path)
 
 
-def _read_tensors(path: Path, weights: BaseWeights) -> Mapping[str, Tensor]:
+def _read_tensors(
+    path: Path, weights: BaseWeights, structure: EncoderStructure
+) -> Mapping[str, Tensor]:
+    """The tensors in which a file differs from the base, all of them in the encoder."""
+    theta0 = weights.tensors
     if inspect_kind(path) == "vector":
         vector = read_vector(path)
-        tensors = {
-            name: restore(weights.tensors[name], entry)
-            for name, entry in vector.entries.items()
-            if name in weights.tensors
-        }
-        unknown = sorted(vector.entries.keys() - tensors.keys())
-    else:
-        tensors = dict(read_checkpoint(path).tensors)
-        unknown = sorted(tensors.keys() ^ weights.tensors.keys())
-    if unknown:
-        raise MismatchError(f"{path}: {unknown[0]!r} does not match the model's parameters")
-    return tensors
+        check_entries(path, vector, theta0)
+        check_encoder_only(vector.entries, structure, str(path))
+        return apply_vector(weights, vector)
+    tensors = read_checkpoint(path).tensors
+    for name in sorted(tensors.keys() | theta0.keys()):
+        found, expected = _describe(tensors.get(name)), _describe(theta0.get(name))
+        if found != expected:
+            raise MismatchError(
+                f"{path} does not fit the model at {name!r}: expected {expected}, found {found}"
+            )
+    changed = {
+        name: tensor for name, tensor in tensors.items() if not torch.equal(tensor, theta0[name])
+    }
+    check_encoder_only(changed, structure, str(path))
+    return changed
+
+
+def _describe(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
 
 
 def _assign_singles(request: EvaluateRequest, headers: Mapping[Path, Header]) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +24,13 @@ from talos_engine.workflows.editing import (
     write_edited,
     write_search_report,
 )
-from talos_engine.workflows.opening import Common, check_base, open_session, read_vectors
+from talos_engine.workflows.opening import (
+    Common,
+    check_base,
+    check_encoder_only,
+    open_session,
+    read_vectors,
+)
 from talos_engine.workflows.vector import vector_sparsity
 
 
@@ -77,9 +84,6 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
     if request.search:
         search = _search(request, vector, weights, difference, progress)
         coef = search.chosen.coef
-        settings = {"method": request.method, "grid": request.grid, "keep": request.keep}
-        settings |= {"task": request.task or vector.header.task, "control": request.control}
-        report = write_search_report(request.out, "negate", [request.vector], search, settings)
     assert coef is not None
     changed = apply_deltas(weights.tensors, difference, -coef)
     described = {
@@ -97,6 +101,10 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
         config={"options": asdict(config), "inputs": [described]},
         common=request.common,
     )
+    if search is not None:
+        settings = {"method": request.method, "grid": request.grid, "keep": request.keep}
+        settings |= {"task": request.task or vector.header.task, "control": request.control}
+        report = write_search_report(request.out, "negate", [request.vector], search, settings)
     return EditResult(request.out, (coef,), search, report)
 
 
@@ -114,6 +122,8 @@ def check_negate(request: NegateRequest) -> tuple[Method[MergeMethod], Any]:
 
 def _check_options(request: NegateRequest) -> None:
     check_fraction("keep", request.keep)
+    if request.coef is not None and not math.isfinite(request.coef):
+        raise OptionError("--coef must be a finite number")
     if request.search == (request.coef is not None):
         raise OptionError("give either --coef X or --search with --control TASK")
     if request.search and request.control is None:
@@ -139,6 +149,7 @@ def _search(
     find_task(target)
     find_task(control)
     session = open_session(weights, request.common.runtime())
+    check_encoder_only(difference, session.backbone.structure, "the vector")
     return search_negation(
         EditedEncoder(session.backbone, session.runtime),
         difference,

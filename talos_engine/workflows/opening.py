@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from talos_engine.artifacts import BaseInfo, TaskVector, hash_tensors, read_vector
+from talos_engine.artifacts import BaseInfo, TaskVector, hash_tensors, read_vector, restore
 from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.device import Runtime, resolve_runtime
 from talos_engine.errors import MismatchError, OptionError
 from talos_engine.evaluation.accuracy import EvaluationTask
+from talos_engine.merging.methods.sum import SumConfig, sum_vectors
+from talos_engine.merging.ops import apply_deltas
 from talos_engine.models.loading import build_backbone, load_weights
 from talos_engine.models.spec import Backbone, BaseWeights
+from talos_engine.models.structure import EncoderStructure
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Common:
     """Options that every workflow shares.
 
     Args:
-        seed: Key of everything random, 0 or more.
+        seed: Key of everything random, in [0, 2^63).
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         dtype: ``float32`` or ``bfloat16`` (autocast).
         threads: CPU threads; 0 leaves torch's own choice.
@@ -37,8 +40,8 @@ class Common:
     force: bool = False
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise OptionError(f"--seed must be 0 or more, not {self.seed}")
+        if not 0 <= self.seed < 2**63:
+            raise OptionError(f"--seed must lie in [0, 2^63), not {self.seed}")
 
     def runtime(self) -> Runtime:
         """The device and precision, resolved; sets the number of threads."""
@@ -150,19 +153,55 @@ def read_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[TaskVec
     weights = named if named is not None else load_weights(first.name)
     for path, vector in zip(paths, vectors, strict=True):
         check_base(weights, vector.header.base, path)
-        _check_entries(path, vector, weights.tensors)
+        check_entries(path, vector, weights.tensors)
     return vectors, weights
 
 
-def _check_entries(path: Path, vector: TaskVector, theta0: Mapping[str, Tensor]) -> None:
+def check_entries(path: Path, vector: TaskVector, theta0: Mapping[str, Tensor]) -> None:
+    """Raise unless every tensor that the vector changes is the model's, in shape and dtype.
+
+    Raises:
+        MismatchError: one is not; it is named.
+    """
     for name, entry in vector.entries.items():
         if name not in theta0:
             raise MismatchError(f"{path} changes {name!r}, which the model does not have")
-        if tuple(entry.shape) != tuple(theta0[name].shape):
+        found = (tuple(entry.shape), entry.fix_values.dtype)
+        expected = (tuple(theta0[name].shape), theta0[name].dtype)
+        if found != expected:
             raise MismatchError(
-                f"{path}: {name!r} has shape {tuple(entry.shape)}, "
-                f"in the model it is {tuple(theta0[name].shape)}"
+                f"{path}: {name!r} is {found[1]} of shape {found[0]}, "
+                f"in the model it is {expected[1]} of shape {expected[0]}"
             )
+
+
+def apply_vector(weights: BaseWeights, vector: TaskVector) -> dict[str, Tensor]:
+    """``θ0 + τ`` for every tensor that the vector changes.
+
+    Bit for bit the fine-tuned model where the vector was made from exactly these weights.
+    """
+    if weights.info.hash == vector.header.base.hash:
+        return {
+            name: restore(weights.tensors[name], entry) for name, entry in vector.entries.items()
+        }
+    deltas = sum_vectors(SumConfig(), [vector], [1.0])
+    return apply_deltas(weights.tensors, deltas, 1.0)
+
+
+def check_encoder_only(names: Iterable[str], structure: EncoderStructure, what: str) -> None:
+    """Raise if any of these tensors lies outside the encoder.
+
+    Accuracies are measured with the base's own head, so such an edit would be measured wrong.
+
+    Raises:
+        MismatchError: one does; it is named.
+    """
+    outside = sorted(set(names) - set(structure.trainable))
+    if outside:
+        raise MismatchError(
+            f"{what} changes {outside[0]!r}, which is outside the image encoder",
+            "only edits of the encoder can be evaluated or searched",
+        )
 
 
 def merge_order(vectors: Sequence[TaskVector]) -> list[int]:
@@ -170,7 +209,7 @@ def merge_order(vectors: Sequence[TaskVector]) -> list[int]:
 
     def key(position: int) -> tuple[str, str]:
         vector = vectors[position]
-        values = {name: entry.values for name, entry in vector.entries.items()}
+        values = {name: entry.dense() for name, entry in vector.entries.items()}
         return vector.header.task, hash_tensors(values)
 
     return sorted(range(len(vectors)), key=key)

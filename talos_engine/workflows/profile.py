@@ -6,6 +6,7 @@ Each method is measured in a fresh process, so that the memory of one does not c
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 from talos_engine.artifacts import Header, Mask, check_output, write_metrics
 from talos_engine.configuration import check_at_least, check_fraction
 from talos_engine.data.splits import find_task, load_split
+from talos_engine.device import Runtime
 from talos_engine.errors import DeviceError, OptionError, TalosError
 from talos_engine.masking.spec import MASK_RULES, MaskContext
 from talos_engine.models.loading import check_model_name, load_weights
@@ -162,9 +164,8 @@ def _measure_apart(request: ProfileRequest, method: str) -> MethodCost:
         ) from None
     finally:
         receiver.close()
-        if worker.is_alive():
-            worker.join(timeout=10)
-            worker.kill()
+        worker.kill()  # it has answered, or nobody waits for it any more
+        worker.join()
     if isinstance(answer, TalosError):
         raise answer
     assert isinstance(answer, MethodCost)
@@ -172,6 +173,7 @@ def _measure_apart(request: ProfileRequest, method: str) -> MethodCost:
 
 
 def _worker(sender: Connection, request: ProfileRequest, method: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair; it kills us
     try:
         sender.send(_measure(request, method))
     except TalosError as error:
@@ -230,7 +232,7 @@ def _calibrate(request: ProfileRequest, session: Session, rule_name: str) -> Mas
             seed=request.common.seed,
             load_model=lambda: session.classifier(request.task),
             load_inputs=lambda: session.prepare(load_split(find_task(request.task), "val")),
-            runtime=session.runtime,
+            runtime=Runtime(session.runtime.device),
         ),
     )
     live = {name: flags for name, flags in result.live.items() if bool(flags.any())}

@@ -15,7 +15,7 @@ from talos_engine.artifacts import (
     write_vector,
 )
 from talos_engine.configuration import check_choice
-from talos_engine.errors import CorruptFileError, MismatchError
+from talos_engine.errors import ArtifactError, MismatchError
 from talos_engine.workflows.opening import Common, check_base, resolve_model
 
 SPARSE_CHOICES = ("auto", "always", "never")
@@ -79,9 +79,14 @@ def make_vector(request: VectorRequest) -> VectorResult:
     entries = {}
     for name, base in theta0.items():
         try:
-            entry = make_entry(base, checkpoint.tensors[name], sparse=request.sparse)  # type: ignore[arg-type]
-        except CorruptFileError as error:
-            raise CorruptFileError(f"{request.finetuned}: {name!r}: {error.message}") from error
+            entry = make_entry(
+                base,
+                checkpoint.tensors[name],
+                sparse=request.sparse,  # type: ignore[arg-type]
+                name=name,
+            )
+        except ArtifactError as error:
+            raise type(error)(f"{request.finetuned}: {error.message}", error.hint) from error
         if entry is not None:
             entries[name] = entry
     mask = checkpoint.header.config.get("mask")

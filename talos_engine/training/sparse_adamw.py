@@ -32,6 +32,9 @@ class AdamWConfig:
 class SparseAdamW:
     """AdamW over one flat buffer of live entries (Eq. 8 of arXiv:2504.02620 with AdamW for γ).
 
+    Gradients are gathered into the buffer, torch's fused AdamW updates it, and its values are
+    scattered back; values and moments exist for live entries only.
+
     Args:
         parameters: Tensors to update in place, by name; each needs ``.grad`` when stepping.
         live: Bool tensors in the parameters' shapes, at least one live entry each; a name that is
@@ -45,23 +48,24 @@ class SparseAdamW:
         live: Mapping[str, Tensor],
         config: AdamWConfig,
     ) -> None:
-        self.config = config
         self.parameters = dict(parameters)
-        self.indices: dict[str, Tensor | None] = {}
-        sizes = []
-        for name, parameter in self.parameters.items():
-            flags = live.get(name)
-            dense = flags is None or bool(flags.all())
-            self.indices[name] = (
-                None if dense else torch.nonzero(flags.flatten())[:, 0].to(parameter.device)  # type: ignore[union-attr]
-            )
-            index = self.indices[name]
-            sizes.append(parameter.numel() if index is None else len(index))
-        self.sizes = sizes
-        like = next(iter(self.parameters.values()))
-        self.first = torch.zeros(sum(sizes), dtype=like.dtype, device=like.device)
-        self.second = torch.zeros_like(self.first)
-        self.step_count = 0
+        self.indices = {
+            name: _live_index(live[name], parameter) if name in live else None
+            for name, parameter in self.parameters.items()
+        }
+        pieces = [
+            _take(parameter.detach(), self.indices[name])
+            for name, parameter in self.parameters.items()
+        ]
+        self.sizes = [len(piece) for piece in pieces]
+        self.values = torch.cat(pieces).requires_grad_()
+        self.optimizer = torch.optim.AdamW(
+            [self.values],
+            betas=(config.beta1, config.beta2),
+            eps=config.epsilon,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
 
     def gather_gradients(self) -> Tensor:
         """Gradients of the live entries, flat, shape (live,)."""
@@ -72,31 +76,30 @@ class SparseAdamW:
             pieces.append(_take(parameter.grad, self.indices[name]))
         return torch.cat(pieces)
 
+    @torch.no_grad()
     def step(self, gradients: Tensor, learning_rate: float) -> None:
         """Update every live entry once.
 
         Args:
-            gradients: As ``gather_gradients`` returns them, clipped or not; overwritten.
+            gradients: As ``gather_gradients`` returns them, clipped or not.
             learning_rate: γ of this step.
         """
-        constants = self.config
-        self.step_count += 1
-        self.first.lerp_(gradients, 1 - constants.beta1)
-        self.second.mul_(constants.beta2).addcmul_(gradients, gradients, value=1 - constants.beta2)
-        correction1 = 1 - constants.beta1**self.step_count
-        correction2 = 1 - constants.beta2**self.step_count
-        scale = self.second.sqrt().div_(correction2**0.5).add_(constants.epsilon)
-        update = torch.div(self.first, scale, out=gradients).mul_(-learning_rate / correction1)
-        decay = 1 - learning_rate * constants.weight_decay
-        with torch.no_grad():
-            for (name, parameter), piece in zip(
-                self.parameters.items(), update.split(self.sizes), strict=True
-            ):
-                _add(parameter.data, self.indices[name], piece, decay)
+        self.values.grad = gradients
+        self.optimizer.param_groups[0]["lr"] = learning_rate
+        self.optimizer.step()
+        self.values.grad = None
+        for (name, parameter), piece in zip(
+            self.parameters.items(), self.values.detach().split(self.sizes), strict=True
+        ):
+            index = self.indices[name]
+            if index is None:
+                parameter.copy_(piece.view(parameter.shape))
+            else:
+                parameter.view(-1).scatter_(0, index, piece)
 
     def state_bytes(self) -> int:
         """Bytes held by the moments: two numbers per live entry."""
-        return 2 * self.first.numel() * self.first.element_size()
+        return 2 * self.values.numel() * self.values.element_size()
 
 
 def clip_gradients(gradients: Tensor, limit: float) -> Tensor:
@@ -135,18 +138,16 @@ def reference_step(
     return torch.where(live, moved, parameter), first, second
 
 
-def _take(gradient: Tensor, index: Tensor | None) -> Tensor:
-    flat: Tensor = gradient.reshape(-1)
+def _live_index(flags: Tensor, parameter: Tensor) -> Tensor | None:
+    """Flat positions of the live entries, None where all are."""
+    if bool(flags.all()):
+        return None
+    return torch.nonzero(flags.flatten())[:, 0].to(parameter.device)
+
+
+def _take(tensor: Tensor, index: Tensor | None) -> Tensor:
+    flat: Tensor = tensor.reshape(-1)
     if index is None:
         return flat
     live: Tensor = flat.index_select(0, index)
     return live
-
-
-def _add(parameter: Tensor, index: Tensor | None, update: Tensor, decay: float) -> None:
-    flat = parameter.view(-1)
-    if index is None:
-        flat.mul_(decay).add_(update)
-        return
-    values = flat.index_select(0, index).mul_(decay).add_(update)
-    flat.index_copy_(0, index, values)

@@ -1,0 +1,68 @@
+"""Everything that is written to disk: masks, checkpoints, task vectors, scores, metrics.
+
+Each kind is a frozen dataclass with a function that writes it and one that reads it and believes
+nothing. How the things come to be is the affair of the rooms above.
+"""
+
+from __future__ import annotations
+
+from talos_engine.artifacts.artifact_file import inspect_kind
+from talos_engine.artifacts.checkpoint import (
+    Checkpoint,
+    read_checkpoint,
+    read_checkpoint_header,
+    write_checkpoint,
+)
+from talos_engine.artifacts.container import TensorFile, TensorSpec, open_tensors
+from talos_engine.artifacts.container_writer import write_tensors
+from talos_engine.artifacts.files import StrPath, atomic_write, check_output, file_hash
+from talos_engine.artifacts.header import KINDS, SCHEMA, BaseInfo, Header, check_base
+from talos_engine.artifacts.mask import Mask, read_mask, write_mask
+from talos_engine.artifacts.metrics import METRICS_SCHEMA, read_metrics, write_metrics
+from talos_engine.artifacts.scores import Scores, read_scores, write_scores
+from talos_engine.artifacts.strict_json import JSON, read_json, write_json
+from talos_engine.artifacts.tensors import hash_tensors
+from talos_engine.artifacts.vector import TaskVector, VectorEntry, make_entry, restore
+from talos_engine.artifacts.vector_file import VectorFile, open_vector, read_vector, write_vector
+
+__all__ = [
+    "JSON",
+    "KINDS",
+    "METRICS_SCHEMA",
+    "SCHEMA",
+    "BaseInfo",
+    "Checkpoint",
+    "Header",
+    "Mask",
+    "Scores",
+    "StrPath",
+    "TaskVector",
+    "TensorFile",
+    "TensorSpec",
+    "VectorEntry",
+    "VectorFile",
+    "atomic_write",
+    "check_base",
+    "check_output",
+    "file_hash",
+    "hash_tensors",
+    "inspect_kind",
+    "make_entry",
+    "open_tensors",
+    "open_vector",
+    "read_checkpoint",
+    "read_checkpoint_header",
+    "read_json",
+    "read_mask",
+    "read_metrics",
+    "read_scores",
+    "read_vector",
+    "restore",
+    "write_checkpoint",
+    "write_json",
+    "write_mask",
+    "write_metrics",
+    "write_scores",
+    "write_tensors",
+    "write_vector",
+]

@@ -1,0 +1,235 @@
+"""Task vectors read from and written to disk, whole or entry by entry.
+
+Where each part lies in the file is told in ``vector_layout``.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from talos_engine.artifacts.artifact_file import open_artifact, refuse_layout, write_artifact
+from talos_engine.artifacts.container import TensorFile, TensorSpec, check_memory, open_tensors
+from talos_engine.artifacts.files import StrPath
+from talos_engine.artifacts.header import BaseInfo, Header
+from talos_engine.artifacts.strict_json import JSON
+from talos_engine.artifacts.tensors import pack_bits, unpack_bits
+from talos_engine.artifacts.vector import (
+    BITS_OF,
+    TaskVector,
+    VectorEntry,
+    entry_problem,
+    index_dtype,
+    value_dtype,
+)
+from talos_engine.artifacts.vector_layout import Slot, choose_slot, parse_slots
+from talos_engine.errors import CorruptFileError, OutputError, WrongKindError
+
+
+class VectorFile:
+    """An open task vector whose entries are read one at a time; a context manager.
+
+    Args:
+        file: The open container.
+        header: The vector's header.
+        slots: Where every entry is stored.
+    """
+
+    def __init__(self, file: TensorFile, header: Header, slots: dict[str, Slot]) -> None:
+        """Made by ``open_vector``."""
+        self.header = header
+        self._file = file
+        self._slots = slots
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every changed parameter, by name in sorted order; no tensor is read."""
+        return {name: self._slots[name].shape for name in sorted(self._slots)}
+
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        """Dtype of every changed parameter, by name in sorted order; no tensor is read."""
+        return {name: self._slots[name].dtype for name in sorted(self._slots)}
+
+    def entry(self, name: str) -> VectorEntry:
+        """Change of parameter ``name``.
+
+        Raises:
+            KeyError: it is not changed.
+            CorruptFileError: its bytes are damaged or contradict each other.
+            ArtifactError: this machine has not enough memory for it.
+        """
+        slot = self._slots[name]
+        entry = self._plain(name) if slot.form == "plain" else self._stored(slot)
+        if problem := entry_problem(entry):
+            raise CorruptFileError(f"{self._file.path}: tensor {name!r} {problem}")
+        return entry
+
+    def read(self) -> TaskVector:
+        """The whole vector.
+
+        Raises:
+            CorruptFileError: as in ``entry``.
+            ArtifactError: as in ``entry``.
+        """
+        check_memory(sum(spec.nbytes for spec in self._file.specs.values()), str(self._file.path))
+        return TaskVector(self.header, {name: self.entry(name) for name in sorted(self._slots)})
+
+    def close(self) -> None:
+        """Close the file; entries already read stay valid."""
+        self._file.close()
+
+    def __enter__(self) -> VectorFile:
+        """The file itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def _stored(self, slot: Slot) -> VectorEntry:
+        file = self._file
+        fix_index = torch.empty(0, dtype=torch.int64)
+        fix_values = torch.empty(0, dtype=slot.dtype)
+        if slot.fixes:
+            fix_index = file.get(slot.key("fix_index")).to(torch.int64)
+            fix_values = file.get(slot.key("fix_values"))
+        if slot.form == "dense":
+            values, index = file.get(slot.key("")).reshape(-1), None
+        else:
+            values, index = file.get(slot.key("values")), self._positions(slot)
+        return VectorEntry(slot.shape, values, index, fix_index, fix_values)
+
+    def _positions(self, slot: Slot) -> torch.Tensor:
+        if slot.form == "index":
+            return self._file.get(slot.key("index")).to(torch.int64)
+        key = slot.key("bits")
+        check_memory(slot.numel, f"{self._file.path}: tensor {key!r}")
+        try:
+            flags = unpack_bits(self._file.get(key), slot.numel)
+        except ValueError as error:
+            raise CorruptFileError(f"{self._file.path}: in tensor {key!r}, {error}") from error
+        return torch.nonzero(flags).reshape(-1)
+
+    def _plain(self, name: str) -> VectorEntry:
+        change = self._file.get(name)
+        changed = bool(torch.count_nonzero(change))
+        if changed and change.dtype not in BITS_OF:
+            raise CorruptFileError(
+                f"{self._file.path}: tensor {name!r} is a change in {change.dtype}; only "
+                "floating-point parameters can change"
+            )
+        values = change.reshape(-1).to(value_dtype(change.dtype))
+        none = torch.empty(0, dtype=torch.int64)
+        if not changed:
+            return VectorEntry(tuple(change.shape), values[:0], none, none, change.new_empty(0))
+        return VectorEntry(tuple(change.shape), values, None, none, change.new_empty(0))
+
+
+def open_vector(path: StrPath, *, allow_plain_base: BaseInfo | None = None) -> VectorFile:
+    """Task vector at ``path``, its header and keys checked and no tensor read yet.
+
+    Args:
+        path: The file.
+        allow_plain_base: The base model at hand. With it, a plain state dict of differences
+            without our header is accepted and ascribed to that base, with method ``external``;
+            its unchanged tensors are entries without values, so that all names can be checked.
+
+    Raises:
+        ArtifactError: there is no such file, or it cannot be opened.
+        CorruptFileError: it is damaged or contradicts itself.
+        WrongKindError: it is not a task vector, or has a newer schema.
+    """
+    if allow_plain_base is not None:
+        plain = _open_plain(path, allow_plain_base)
+        if plain is not None:
+            return plain
+    try:
+        file, header, layout = open_artifact(path, "vector")
+    except WrongKindError as error:
+        if allow_plain_base is None and not error.hint:
+            error.hint = "a plain state dict of differences is accepted where --model is given"
+        raise
+    try:
+        refuse_layout(path, layout, {"entries"})
+        return VectorFile(file, header, parse_slots(file, layout["entries"]))
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open_plain(path: StrPath, base: BaseInfo) -> VectorFile | None:
+    file = open_tensors(path)
+    if "talos" in file.metadata:
+        file.close()
+        return None
+    header = Header("vector", base, "external", "", {}, 0, "")
+    slots = {
+        name: Slot(spec.shape, spec.dtype, "plain", 0, name) for name, spec in file.specs.items()
+    }
+    return VectorFile(file, header, slots)
+
+
+def read_vector(path: StrPath, *, allow_plain_base: BaseInfo | None = None) -> TaskVector:
+    """Task vector stored at ``path``; arguments and errors as in ``open_vector``.
+
+    Raises:
+        ArtifactError: there is no such file, it cannot be opened or does not fit into memory.
+        CorruptFileError: it is damaged or contradicts itself.
+        WrongKindError: it is not a task vector, or has a newer schema.
+    """
+    with open_vector(path, allow_plain_base=allow_plain_base) as file:
+        return file.read()
+
+
+def write_vector(path: StrPath, vector: TaskVector, *, force: bool = False) -> None:
+    """Write a task vector; entries without a change are left out.
+
+    Args:
+        path: Target file.
+        vector: What is written.
+        force: Whether an existing file is replaced.
+
+    Raises:
+        OutputError: an entry contradicts itself or holds NaN or Inf, or the file cannot be
+            written.
+    """
+    specs: dict[str, TensorSpec] = {}
+    described: dict[str, JSON] = {}
+    owners: dict[str, tuple[VectorEntry, str]] = {}
+    for name in sorted(vector.entries):
+        entry = vector.entries[name]
+        problem = entry_problem(entry)
+        if not problem and entry.index is not None and not len(entry.index) + len(entry.fix_index):
+            continue
+        if not problem and entry.fix_values.dtype not in BITS_OF:
+            problem = f"is {entry.fix_values.dtype}, not floating-point"
+        if problem:
+            raise OutputError(f"cannot write {path}: tensor {name!r} {problem}")
+        slot = choose_slot(name, entry, set(specs))
+        described[name] = slot.as_json(name)
+        for key, spec in slot.specs(len(entry.values)).items():
+            specs[key] = spec
+            owners[key] = (entry, key[len(slot.stem) + 1 :])
+
+    def get(key: str) -> torch.Tensor:
+        entry, part = owners[key]
+        return _stored_part(entry, part)
+
+    write_artifact(path, vector.header, "vector", specs, get, {"entries": described}, force=force)
+
+
+def _stored_part(entry: VectorEntry, part: str) -> torch.Tensor:
+    if part == "":
+        return entry.values.reshape(entry.shape)
+    if part == "values":
+        return entry.values
+    if part == "fix_values":
+        return entry.fix_values
+    if part == "fix_index":
+        return entry.fix_index.to(index_dtype(entry.numel))
+    assert entry.index is not None, "only sparse entries have positions"
+    if part == "index":
+        return entry.index.to(index_dtype(entry.numel))
+    flags = torch.zeros(entry.numel, dtype=torch.bool)
+    flags[entry.index] = True
+    return pack_bits(flags)

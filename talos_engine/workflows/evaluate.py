@@ -15,6 +15,7 @@ from talos_engine.artifacts import (
     check_output,
     file_hash,
     inspect_kind,
+    open_tensors,
     open_vector,
     read_checkpoint,
     read_checkpoint_header,
@@ -40,7 +41,6 @@ from talos_engine.workflows.opening import (
     apply_vector,
     check_base,
     check_encoder_only,
-    check_entries,
     open_session,
     resolve_model,
 )
@@ -104,13 +104,6 @@ class EvaluateResult:
     metrics: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    path: Path
-    header: Header
-    tensors: Mapping[str, Tensor]
-
-
 def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateResult:
     """Accuracy of each model on each task; normalized too where single-task models are given.
 
@@ -124,6 +117,7 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
     weights = resolve_model(request.model, [headers[path].base for path in paths])
     for path in paths:
         check_base(weights, headers[path].base, path)
+        _check_layout(path, weights.tensors)
     singles = _assign_singles(request, headers)
     session = open_session(weights, request.common.runtime())
     tasks = [session.evaluation_task(name, request.split) for name in request.tasks]
@@ -201,32 +195,47 @@ def _read_header(path: Path) -> Header:
     return read_checkpoint_header(path)
 
 
+def _check_layout(path: Path, theta0: Mapping[str, Tensor]) -> None:
+    """Raise unless names, shapes and dtypes are the base's; reads the header only."""
+    if inspect_kind(path) == "vector":
+        with open_vector(path) as file:
+            found = {name: _describe(file.dtypes[name], file.shapes[name]) for name in file.shapes}
+        names = sorted(found)
+    else:
+        with open_tensors(path) as tensors:
+            found = {
+                name: _describe(spec.dtype, spec.shape) for name, spec in tensors.specs.items()
+            }
+        names = sorted(found.keys() | theta0.keys())
+    for name in names:
+        base = theta0.get(name)
+        expected = "nothing" if base is None else _describe(base.dtype, tuple(base.shape))
+        if found.get(name, "nothing") != expected:
+            raise MismatchError(
+                f"{path} does not fit the model at {name!r}: "
+                f"expected {expected}, found {found.get(name, 'nothing')}"
+            )
+
+
+def _describe(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
+    return f"{dtype} of shape {tuple(shape)}"
+
+
 def _read_tensors(
     path: Path, weights: BaseWeights, structure: EncoderStructure
 ) -> Mapping[str, Tensor]:
     """The tensors in which a file differs from the base, all of them in the encoder."""
-    theta0 = weights.tensors
     if inspect_kind(path) == "vector":
         vector = read_vector(path)
-        check_entries(path, vector, theta0)
         check_encoder_only(vector.entries, structure, str(path))
         return apply_vector(weights, vector)
-    tensors = read_checkpoint(path).tensors
-    for name in sorted(tensors.keys() | theta0.keys()):
-        found, expected = _describe(tensors.get(name)), _describe(theta0.get(name))
-        if found != expected:
-            raise MismatchError(
-                f"{path} does not fit the model at {name!r}: expected {expected}, found {found}"
-            )
     changed = {
-        name: tensor for name, tensor in tensors.items() if not torch.equal(tensor, theta0[name])
+        name: tensor
+        for name, tensor in read_checkpoint(path).tensors.items()
+        if not torch.equal(tensor, weights.tensors[name])
     }
     check_encoder_only(changed, structure, str(path))
     return changed
-
-
-def _describe(tensor: Tensor | None) -> str:
-    return "nothing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
 
 
 def _assign_singles(request: EvaluateRequest, headers: Mapping[Path, Header]) -> dict[str, Path]:

@@ -12,7 +12,9 @@ from talos_engine.artifacts import TaskVector, VectorEntry
 
 def touched_names(vectors: Sequence[TaskVector]) -> Iterator[str]:
     """Names of the tensors that any vector changes, in alphabetical order, each once."""
-    return iter(sorted({name for vector in vectors for name in vector.entries}))
+    return iter(
+        sorted({name for vector in vectors for name, entry in vector.entries.items() if entry.nnz})
+    )
 
 
 def weighted_sum(entries: Sequence[tuple[float, VectorEntry]]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from talos_engine.artifacts import BaseInfo, hash_tensors, read_checkpoint, read_checkpoint_header
@@ -23,12 +24,9 @@ def load_weights(model: str) -> BaseWeights:
     if is_checkpoint_path(model):
         checkpoint = read_checkpoint(path)
         origin = checkpoint.header.base
-        info = BaseInfo(
-            name=origin.name,
-            pretrained="checkpoint",
-            architecture=origin.architecture,
-            hash=hash_tensors(checkpoint.tensors),
-        )
+        found = hash_tensors(checkpoint.tensors)
+        own = dataclasses.replace(origin, pretrained="checkpoint", hash=found)
+        info = origin if found == origin.hash else own
         return BaseWeights(info, origin, checkpoint.tensors)
     spec = MODELS.get(model)
     tensors = spec.read()

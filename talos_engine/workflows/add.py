@@ -149,16 +149,7 @@ def _search(
     progress: Progress,
 ) -> SearchResult:
     by_task = {vector.header.task: vector for vector in vectors}
-    names = request.tasks or tuple(dict.fromkeys(vector.header.task for vector in vectors))
-    for name in names:
-        if name not in by_task or not name:
-            raise OptionError(
-                f"--search normalizes by single-task accuracy, but no vector is of task {name!r}",
-                f"tasks of the vectors: {', '.join(sorted(by_task)) or 'none recorded'}",
-            )
-        find_task(name)
-    if len(by_task) < len(vectors):
-        raise OptionError("--search needs vectors of different tasks", "use --coef")
+    names = search_tasks(request, [vector.header.task for vector in vectors])
     session = open_session(weights, request.common.runtime())
     check_encoder_only(combined, session.backbone.structure, "a vector")
     tasks = [session.evaluation_task(name, "val") for name in names]
@@ -170,6 +161,25 @@ def _search(
         coefficient_grid(request.grid, [vector_sparsity(vector) for vector in vectors]),
         progress,
     )
+
+
+def search_tasks(request: AddRequest, recorded: Sequence[str]) -> tuple[str, ...]:
+    """The tasks to search on: those asked for, else those that the vectors record.
+
+    Raises:
+        OptionError: a task has no vector, or several vectors are of one task.
+    """
+    names = request.tasks or tuple(recorded)
+    if len(set(recorded)) < len(recorded):
+        raise OptionError("--search needs vectors of different tasks", "use --coef")
+    for name in names:
+        if name not in recorded or not name:
+            raise OptionError(
+                f"--search normalizes by single-task accuracy, but no vector is of task {name!r}",
+                f"tasks of the vectors: {', '.join(sorted(filter(None, recorded))) or 'unknown'}",
+            )
+        find_task(name)
+    return names
 
 
 def _config(

@@ -17,6 +17,7 @@ from talos_engine.evaluation.disentanglement import (
 )
 from talos_engine.evaluation.editing import EditedEncoder
 from talos_engine.merging.methods.sum import SumConfig, sum_vectors
+from talos_engine.merging.ops import touched_names
 from talos_engine.progress import Progress, silent
 from talos_engine.seeding import derive_seed
 from talos_engine.workflows.opening import Common, check_encoder_only, open_session, read_vectors
@@ -77,7 +78,7 @@ def disentangle(request: DisentangleRequest, progress: Progress = silent) -> Dis
     tasks = choose_tasks(request, [vector.header.task for vector in vectors])
     session = open_session(weights, request.common.runtime())
     for path, vector in zip(request.vectors, vectors, strict=True):
-        check_encoder_only(vector.entries, session.backbone.structure, str(path))
+        check_encoder_only(touched_names([vector]), session.backbone.structure, str(path))
     seed = derive_seed(request.common.seed, "disentanglement points")
     found = map_disentanglement(
         EditedEncoder(session.backbone, session.runtime),

@@ -32,6 +32,7 @@ from talos_engine.evaluation.accuracy import (
     measure_accuracy,
     normalize_accuracy,
 )
+from talos_engine.merging.ops import touched_names
 from talos_engine.models.loading import check_model_name
 from talos_engine.models.spec import BaseWeights
 from talos_engine.models.structure import EncoderStructure
@@ -227,7 +228,7 @@ def _read_tensors(
     """The tensors in which a file differs from the base, all of them in the encoder."""
     if inspect_kind(path) == "vector":
         vector = read_vector(path)
-        check_encoder_only(vector.entries, structure, str(path))
+        check_encoder_only(touched_names([vector]), structure, str(path))
         return apply_vector(weights, vector)
     changed = {
         name: tensor

@@ -139,15 +139,7 @@ def _search(
     difference: Mapping[str, Any],
     progress: Progress,
 ) -> SearchResult:
-    target = request.task or vector.header.task
-    control = request.control
-    if not target:
-        raise OptionError(f"{request.vector} records no task", "say --task TASK")
-    assert control is not None
-    if target == control:
-        raise OptionError(f"target and control are both {target!r}")
-    find_task(target)
-    find_task(control)
+    target, control = search_tasks(request, vector.header.task)
     session = open_session(weights, request.common.runtime())
     check_encoder_only(difference, session.backbone.structure, "the vector")
     return search_negation(
@@ -159,3 +151,25 @@ def _search(
         request.keep,
         progress,
     )
+
+
+def search_tasks(request: NegateRequest, recorded: str) -> tuple[str, str]:
+    """Target and control of the search.
+
+    Args:
+        request: What was asked for.
+        recorded: The task that the vector records.
+
+    Raises:
+        OptionError: no target is known, no control given, or both are the same.
+    """
+    target = request.task or recorded
+    if not target:
+        raise OptionError(f"{request.vector} records no task", "say --task TASK")
+    if request.control is None:
+        raise OptionError("--search needs --control TASK, the task whose accuracy must be kept")
+    if target == request.control:
+        raise OptionError(f"target and control are both {target!r}")
+    find_task(target)
+    find_task(request.control)
+    return target, request.control

@@ -22,6 +22,7 @@ from talos_engine.models.loading import open_skeleton
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.sensitivity.fisher import FisherConfig
 from talos_engine.training.spec import FINETUNE_METHODS
+from talos_engine.workflows import add, negate
 from talos_engine.workflows.add import AddRequest, check_add
 from talos_engine.workflows.calibrate import CalibrateRequest, check_calibrate
 from talos_engine.workflows.disentangle import (
@@ -108,16 +109,18 @@ def plan_add(request: AddRequest) -> Plan:
     """Vectors, coefficients to try, memory and disk of an addition."""
     check_add(request)
     vectors, skeleton = _open_vectors(request.vectors, request.model)
-    tasks = request.tasks or tuple(vector.header.task for vector in vectors)
-    return _plan_edit(vectors, skeleton, tasks if request.search else (), request.grid)
+    recorded = [vector.header.task for vector in vectors]
+    tasks = add.search_tasks(request, recorded) if request.search else ()
+    return _plan_edit(vectors, skeleton, tasks, request.grid)
 
 
 def plan_negate(request: NegateRequest) -> Plan:
     """Coefficients to try, memory and disk of a negation."""
     check_negate(request)
     vectors, skeleton = _open_vectors([request.vector], request.model)
-    tasks = (request.task or vectors[0].header.task, request.control or "")
-    return _plan_edit(vectors, skeleton, tasks if request.search else (), request.grid)
+    recorded = vectors[0].header.task
+    tasks = negate.search_tasks(request, recorded) if request.search else ()
+    return _plan_edit(vectors, skeleton, tasks, request.grid)
 
 
 def plan_evaluate(request: EvaluateRequest) -> Plan:

@@ -23,7 +23,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 
-# The README's table: three methods, three seeds, all embedded tasks. About half an hour.
+# The README's table: three methods, three seeds, six tasks and a control. Most of an hour.
 table: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash recipes/table.sh
 

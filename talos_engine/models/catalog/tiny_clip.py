@@ -15,10 +15,10 @@ FOLDER = Path(__file__).parent.parent / "tiny_clip"
 
 
 _SHARED = {
-    "steps": 300,
+    "steps": 200,
     "batch_size": 64,
     "weight_decay": 0.0,
-    "warmup": 30,
+    "warmup": 20,
     "schedule": "cosine",
     "clip": 1.0,
 }

@@ -1,0 +1,304 @@
+"""A toy CLIP with random weights, toy tasks, and naive float64 oracles that tests compare with.
+
+``toy-clip`` is a real open_clip model of a few thousand parameters; ``toy-a`` … ``toy-c`` are
+tasks of a few dozen coloured images. Both are registered beside the shipped ones for the whole
+session, so that workflows and commands can name them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from torch import Tensor, nn
+
+from talos_engine.data.spec import EMBEDDED_TASKS, RawExamples, TaskSpec
+from talos_engine.models.open_clip_backbone import OpenClipBackbone, outline
+from talos_engine.models.spec import MODELS, Backbone, BaseWeights, ModelSpec
+from talos_engine.sensitivity.fisher import ExampleBatch
+from talos_engine.workflows.opening import Common, Session, open_session
+
+settings.register_profile(
+    "talos",
+    deadline=None,
+    derandomize=True,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("talos")
+
+TOY_CONFIG = {
+    "model_cfg": {
+        "embed_dim": 12,
+        "quick_gelu": False,
+        "vision_cfg": {
+            "image_size": 32,
+            "patch_size": 16,
+            "layers": 2,
+            "width": 16,
+            "head_width": 8,
+        },
+        "text_cfg": {
+            "context_length": 8,
+            "vocab_size": 20,
+            "hf_tokenizer_name": "toy-clip",
+            "width": 16,
+            "heads": 2,
+            "layers": 1,
+        },
+    },
+    "preprocess_cfg": {"size": [32, 32], "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]},
+}
+COLOURS = ("red", "green", "blue", "grey")
+TEMPLATES = ("a {}", "the {} picture")
+WORDS = ("<pad>", "<unk>", "<start_of_text>", "a", "the", "picture", *COLOURS)
+TOY_TRAINING = {
+    "steps": 6,
+    "batch_size": 16,
+    "lr": 3e-3,
+    "weight_decay": 0.0,
+    "warmup": 2,
+    "schedule": "cosine",
+    "clip": 1.0,
+}
+
+
+def _write_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    vocabulary = {word: number for number, word in enumerate((*WORDS, "<end_of_text>"))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start_of_text> $A <end_of_text>",
+        special_tokens=[(name, vocabulary[name]) for name in ("<start_of_text>", "<end_of_text>")],
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings_of_tokenizer = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": 8,
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "bos_token": "<start_of_text>",
+        "eos_token": "<end_of_text>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings_of_tokenizer))
+
+
+def _write_toy_model(folder: Path, seed: int) -> None:
+    import open_clip
+    from safetensors.torch import save_file
+
+    _write_tokenizer(folder)
+    (folder / "open_clip_config.json").write_text(json.dumps(TOY_CONFIG))
+    torch.manual_seed(seed)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    generator = torch.Generator().manual_seed(seed)
+    state = {
+        # Biases and norms start at 0 and 1: noise makes every parameter matter.
+        name: value + 0.2 * torch.randn(value.shape, generator=generator)
+        if value.ndim
+        else value.clone()
+        for name, value in model.state_dict().items()
+    }
+    save_file(state, folder / "open_clip_model.safetensors")
+
+
+def _toy_spec(name: str, folder: Path) -> ModelSpec:
+    def build(weights: BaseWeights) -> Backbone:
+        import open_clip
+
+        source = f"local-dir:{folder}"
+        model = open_clip.create_model(source, load_weights=False)
+        return OpenClipBackbone(weights, model, lambda: open_clip.get_tokenizer(source))
+
+    def read() -> dict[str, Tensor]:
+        from safetensors.torch import load_file
+
+        return load_file(folder / "open_clip_model.safetensors")
+
+    return dataclasses.replace(
+        MODELS.get("tiny-clip"),
+        name=name,
+        description="random weights, for tests",
+        pretrained="random",
+        architecture=lambda: dict(TOY_CONFIG),
+        read=read,
+        build=build,
+        skeleton=lambda: outline(TOY_CONFIG["model_cfg"]),
+        training_defaults={"talos": TOY_TRAINING, "nonlinear": TOY_TRAINING},
+    )
+
+
+def toy_images(labels: np.ndarray, seed: int, shift: int) -> np.ndarray:
+    """Noise around a colour per class; ``shift`` turns the colours from task to task."""
+    rng = np.random.default_rng(seed)
+    centres = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [120, 120, 120]])
+    means = centres[(labels + shift) % 4][:, None, None, :]
+    noise = rng.normal(0, 40, (len(labels), 32, 32, 3))
+    return np.clip(means + noise, 0, 255).astype(np.uint8)
+
+
+def _toy_task(name: str, number: int) -> TaskSpec:
+    def load(split: str) -> RawExamples:
+        size = {"train": 80, "test": 48}[split]
+        seed = 10 * number + len(split)
+        labels = np.random.default_rng(seed).integers(0, 4, size).astype(np.int64)
+        return RawExamples(toy_images(labels, seed + 1, number), labels)
+
+    return TaskSpec(name, f"coloured noise {number}, for tests", COLOURS, TEMPLATES, load)
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the toy model, as ``open_clip.create_model("local-dir:…")`` takes it."""
+    return tmp_path_factory.getbasetemp() / "toy-clip"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _toys(tmp_path_factory: pytest.TempPathFactory, toy_folder: Path) -> Iterator[None]:
+    torch.set_num_threads(1)
+    other = tmp_path_factory.getbasetemp() / "toy-other"
+    for seed, (name, folder) in enumerate({"toy-clip": toy_folder, "toy-other": other}.items()):
+        folder.mkdir()
+        _write_toy_model(folder, seed)
+        MODELS.register(name)(_toy_spec(name, folder))
+    for number, name in enumerate(("toy-a", "toy-b", "toy-c")):
+        EMBEDDED_TASKS.register(name)(_toy_task(name, number))
+    yield
+    for name in ("toy-clip", "toy-other"):
+        del MODELS._entries[name]
+    for name in ("toy-a", "toy-b", "toy-c"):
+        del EMBEDDED_TASKS._entries[name]
+
+
+@pytest.fixture
+def toy_session() -> Session:
+    """A fresh toy model on the CPU."""
+    from talos_engine.models.loading import load_weights
+
+    return open_session(load_weights("toy-clip"), Common(device="cpu").runtime())
+
+
+class Linear3(nn.Module):
+    """A classifier small enough to do by hand: two inputs, one tanh layer, three classes."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.hidden = nn.Linear(2, 4)
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.hidden(inputs)))
+
+
+@pytest.fixture
+def small_classifier() -> Callable[..., Linear3]:
+    """``small_classifier(seed)`` gives a two-layer classifier of three classes."""
+    return Linear3
+
+
+@pytest.fixture(scope="session")
+def naive_fisher() -> Callable[..., dict[str, Tensor]]:
+    """Eq. 7 as a loop over examples and classes in float64, with ``torch.autograd.grad``."""
+
+    def compute(
+        classifier: nn.Module,
+        parameters: Mapping[str, Tensor],
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        fisher: str = "type-2",
+        score: str = "square",
+        draws: Sequence[Sequence[int]] = (),
+    ) -> dict[str, Tensor]:
+        """``draws[i]`` are the labels of example i for ``mc``."""
+        import copy
+
+        model = copy.deepcopy(classifier).double()
+        own = dict(model.named_parameters())
+        for name, value in parameters.items():
+            own[name].data.copy_(value)
+            own[name].requires_grad_(True)
+        totals = {name: torch.zeros(value.shape).double() for name, value in parameters.items()}
+        for number in range(len(labels)):
+            logits = model(inputs[number : number + 1].double())[0]
+            log_p = logits - torch.logsumexp(logits, 0)
+            if fisher == "empirical":
+                terms = [(int(labels[number]), 1.0)]
+            elif fisher == "type-2":
+                terms = [(y, float(log_p[y].detach().exp())) for y in range(len(log_p))]
+            else:
+                terms = [(y, 1 / len(draws[number])) for y in draws[number]]
+            for y, weight in terms:
+                gradients = torch.autograd.grad(
+                    log_p[y], [own[name] for name in parameters], retain_graph=True
+                )
+                for name, gradient in zip(parameters, gradients, strict=True):
+                    size = gradient.abs() if score == "abs" else gradient * gradient
+                    totals[name] += weight * size
+        return {name: total / len(labels) for name, total in totals.items()}
+
+    return compute
+
+
+@pytest.fixture(scope="session")
+def make_batch() -> Callable[..., ExampleBatch]:
+    """``make_batch(inputs, labels, ids=None)``."""
+
+    def build(inputs: Tensor, labels: Tensor, ids: Any = None) -> ExampleBatch:
+        numbers = torch.arange(len(labels)) if ids is None else torch.as_tensor(ids)
+        return ExampleBatch(numbers, inputs, labels)
+
+    return build
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyFiles:
+    """Files made once from the toy model; read them, do not change them."""
+
+    folder: Path
+
+    def mask(self, task: str = "a") -> Path:
+        return self.folder / f"{task}.mask.safetensors"
+
+    def checkpoint(self, task: str = "a", method: str = "talos") -> Path:
+        return self.folder / f"{method}.{task}.ckpt.safetensors"
+
+    def vector(self, task: str = "a", method: str = "talos", sparse: str = "auto") -> Path:
+        return self.folder / f"{method}.{task}.{sparse}.vector.safetensors"
+
+
+@pytest.fixture(scope="session")
+def toy_files(tmp_path_factory: pytest.TempPathFactory) -> ToyFiles:
+    """Masks, checkpoints and vectors (auto, sparse, dense) of the three toy tasks."""
+    from talos_engine.workflows.calibrate import CalibrateRequest, calibrate
+    from talos_engine.workflows.finetune import FinetuneRequest, finetune
+    from talos_engine.workflows.vector import VectorRequest, make_vector
+
+    files = ToyFiles(tmp_path_factory.mktemp("toy-files"))
+    common = Common(device="cpu")
+    for task in "abc":
+        name = f"toy-{task}"
+        options = {"batches": 1, "rounds": 2}
+        calibrate(
+            CalibrateRequest(
+                "toy-clip", name, 0.75, files.mask(task), options=options, common=common
+            )
+        )
+        for method in ("talos", "nonlinear"):
+            path = files.checkpoint(task, method)
+            mask = files.mask(task) if method == "talos" else None
+            finetune(FinetuneRequest("toy-clip", name, method, path, mask, common=common))
+            for sparse in ("auto", "always", "never"):
+                make_vector(VectorRequest(path, files.vector(task, method, sparse), sparse=sparse))
+    return files

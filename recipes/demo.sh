@@ -57,9 +57,9 @@ talos evaluate --model tiny-clip $(each --task %s) --task "$control" -o "$out/ze
 for method in "${methods[@]}"; do
   talos evaluate "$out/$method.merged.safetensors" $(each --task %s) \
     $(each --single "$out/$method.%s.vector.safetensors") -o "$out/$method.merged.json"
-  talos evaluate "$out/$method.${tasks[0]}.negated.safetensors" --task "${tasks[0]}" \
-    --task "$control" -o "$out/$method.${tasks[0]}.negated.json"
 done
+talos evaluate "$out"/*."${tasks[0]}".negated.safetensors --task "${tasks[0]}" \
+  --task "$control" -o "$out/${tasks[0]}.negated.json"
 
 say "7/8 disentangle: how much the vectors of ${tasks[0]} and ${tasks[1]} interfere"
 for method in "${methods[@]}"; do

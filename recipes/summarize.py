@@ -31,6 +31,17 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
+def negations(folder: Path) -> dict[str, dict[str, Any]]:
+    """Test results of the negated models, by task and method."""
+    return {
+        path.name.split(".")[0]: {
+            Path(result["input"]["path"]).name.split(".")[0]: result
+            for result in read(path)["results"]
+        }
+        for path in sorted(folder.glob("*.negated.json"))
+    }
+
+
 def method_row(folder: Path, method: str, control: str, zero_shot: Any) -> dict[str, float]:
     """The measures of one method and one seed; accuracies in percent."""
     merged = read(folder / f"{method}.merged.json")
@@ -40,14 +51,12 @@ def method_row(folder: Path, method: str, control: str, zero_shot: Any) -> dict[
         "normalized": 100 * merged["normalized"],
         "α add": read(folder / f"{method}.merged.search.json")["coef"],
     }
-    negations = sorted(folder.glob(f"{method}.*.negated.json"))
     target, kept, coefs = [], [], []
-    for path in negations:
-        task = path.name.split(".")[1]
-        measured = read(path)["tasks"]
+    for task, results in negations(folder).items():
+        measured = results[method]["tasks"]
         target.append(100 * measured[task]["accuracy"])
         kept.append(100 * measured[control]["accuracy"])
-        coefs.append(read(path.with_suffix(".search.json"))["coef"])
+        coefs.append(read(folder / f"{method}.{task}.negated.search.json")["coef"])
     before = 100 * zero_shot["tasks"][control]["accuracy"]
     row["negated target"] = statistics.fmean(target)
     row["negated control"] = statistics.fmean(kept)
@@ -82,7 +91,7 @@ def print_methods(folders: Sequence[Path], control: str) -> list[str]:
     zero = [read(folder / "zero-shot.json") for folder in folders]
     rows = []
     tasks = list(read(folders[0] / f"{methods[0]}.merged.json")["tasks"])
-    targets = [path.name.split(".")[1] for path in folders[0].glob(f"{methods[0]}.*.negated.json")]
+    targets = list(negations(folders[0]))
     shot = [100 * statistics.fmean(z["tasks"][t]["accuracy"] for t in tasks) for z in zero]
     forget = [100 * statistics.fmean(z["tasks"][t]["accuracy"] for t in targets) for z in zero]
     keep = [100 * z["tasks"][control]["accuracy"] for z in zero]

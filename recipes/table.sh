@@ -3,13 +3,14 @@
 # tasks that are everywhere (fashion needs a Debian package; name it in TASKS to add it) and three
 # seeds. Two jobs at a time, one thread each; run it again to go on after a stop.
 # Usage: recipes/table.sh [OUTPUT_FOLDER]
-#        (SEEDS="0 1 2" JOBS=2 STEPS=200 SPARSITY=0.9 TASKS="counts digits …")
+#        (SEEDS="0 1 2" JOBS=2 STEPS=120 SPARSITY=0.9 TASKS="counts digits …")
 set -euo pipefail
 
 out=${1:-table-output}
 here=$(cd "$(dirname "$0")" && pwd)
 control=letters
-export STEPS=${STEPS:-200} SPARSITY=${SPARSITY:-0.9} control out
+export OMP_WAIT_POLICY=PASSIVE # two jobs on two cores must not spin for each other
+export STEPS=${STEPS:-120} SPARSITY=${SPARSITY:-0.9} control out
 seeds=${SEEDS:-0 1 2}
 jobs=${JOBS:-2}
 methods="talos nonlinear random"
@@ -46,9 +47,9 @@ one_task() {
         -o "$folder/$method.$task.vector.safetensors" >/dev/null
     once talos negate "$folder/$method.$task.vector.safetensors" --search --control "$control" \
       -o "$folder/$method.$task.negated.safetensors"
-    once talos evaluate "$folder/$method.$task.negated.safetensors" --task "$task" \
-      --task "$control" -o "$folder/$method.$task.negated.json"
   done
+  once talos evaluate "$folder"/*."$task".negated.safetensors --task "$task" \
+    --task "$control" -o "$folder/$task.negated.json"
   echo "seed $seed, $task: done" >&2
 }
 

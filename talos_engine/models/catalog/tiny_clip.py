@@ -15,10 +15,10 @@ FOLDER = Path(__file__).parent.parent / "tiny_clip"
 
 
 _SHARED = {
-    "steps": 200,
+    "steps": 120,
     "batch_size": 64,
     "weight_decay": 0.0,
-    "warmup": 20,
+    "warmup": 12,
     "schedule": "cosine",
     "clip": 1.0,
 }

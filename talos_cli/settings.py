@@ -37,8 +37,18 @@ def load_settings(context: typer.Context, path: Path | None) -> Path | None:
             f"{path}: unknown {'keys' if len(unknown) > 1 else 'key'} {', '.join(unknown)} "
             f"for {command!r}; known: {known}"
         )
-    context.default_map = {names[key.replace("_", "-")]: value for key, value in options.items()}
+    flags = {parameter.name for parameter in context.command.params if _is_flag(parameter)}
+    chosen = {names[key.replace("_", "-")]: value for key, value in options.items()}
+    for name, value in chosen.items():
+        if isinstance(value, bool) != (name in flags):
+            kind = "true or false" if name in flags else "no truth value"
+            raise typer.BadParameter(f"{path}: {name.replace('_', '-')} must be {kind}")
+    context.default_map = chosen
     return path
+
+
+def _is_flag(parameter: Any) -> bool:
+    return bool(getattr(parameter, "is_flag", False))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""AdamW that keeps moments for live entries only, and its plain reference twin.
+"""AdamW that keeps values and moments of live entries only.
 
 Decoupled weight decay is masked like the update: a frozen entry keeps its bits forever.
 """
@@ -113,29 +113,6 @@ def clip_gradients(gradients: Tensor, limit: float) -> Tensor:
     if limit > 0:
         gradients.mul_(torch.clamp(limit / (norm + 1e-6), max=1.0))
     return norm
-
-
-def reference_step(
-    parameter: Tensor,
-    gradient: Tensor,
-    first: Tensor,
-    second: Tensor,
-    live: Tensor,
-    step_count: int,
-    learning_rate: float,
-    config: AdamWConfig,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One masked AdamW step written plainly on dense tensors: (parameter, first, second).
-
-    The oracle of ``SparseAdamW``; nothing is changed in place.
-    """
-    first = config.beta1 * first + (1 - config.beta1) * gradient
-    second = config.beta2 * second + (1 - config.beta2) * gradient**2
-    corrected1 = first / (1 - config.beta1**step_count)
-    corrected2 = second / (1 - config.beta2**step_count)
-    decayed = parameter * (1 - learning_rate * config.weight_decay)
-    moved = decayed - learning_rate * corrected1 / (corrected2.sqrt() + config.epsilon)
-    return torch.where(live, moved, parameter), first, second
 
 
 def _live_index(flags: Tensor, parameter: Tensor) -> Tensor | None:

@@ -15,7 +15,7 @@ from talos_engine.artifacts import (
     write_vector,
 )
 from talos_engine.configuration import check_choice
-from talos_engine.errors import ArtifactError, MismatchError
+from talos_engine.errors import ArtifactError, CorruptFileError, MismatchError
 from talos_engine.workflows.opening import Common, check_base, resolve_model
 
 SPARSE_CHOICES = ("auto", "always", "never")
@@ -117,4 +117,6 @@ def make_vector(request: VectorRequest) -> VectorResult:
 def vector_sparsity(vector: TaskVector) -> float:
     """Sparsity k of the mask that the vector was trained under; 0 for a dense one."""
     value = vector.header.config.get("sparsity", 0.0)
-    return float(value) if isinstance(value, (int, float)) else 0.0
+    if not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise CorruptFileError(f"a vector of task {vector.header.task!r} has sparsity {value!r}")
+    return float(value)

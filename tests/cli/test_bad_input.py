@@ -1,0 +1,180 @@
+"""Bad input: one short message, the right exit code, no traceback, no partial output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CALIBRATE = ("calibrate", "--model", "toy-clip", "--task", "toy-a", "--sparsity", "0.9")
+FINETUNE = ("finetune", "--model", "toy-clip", "--task", "toy-a", "--method", "nonlinear")
+
+
+def damaged(files: Any, tmp_path: Path) -> dict[str, Path]:
+    """Files that are not what they should be, outside of the working folder."""
+    folder = tmp_path.parent / f"{tmp_path.name}-damaged"
+    folder.mkdir()
+    vector, mask, checkpoint = files.vector("a"), files.mask("a"), files.checkpoint("a")
+    contents = {
+        "empty": b"",
+        "text": b"hello, world\n" * 10,
+        "vector cut": vector.read_bytes()[:-9],
+        "mask cut": mask.read_bytes()[: mask.stat().st_size // 2],
+        "checkpoint cut": checkpoint.read_bytes()[:5000],
+        "checkpoint flipped": checkpoint.read_bytes()[:-9] + b"\x7f" + checkpoint.read_bytes()[-8:],
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return {
+        **{name: folder / name for name in contents},
+        "vector": vector,
+        "mask": mask,
+        "checkpoint": checkpoint,
+        "missing": folder / "missing",
+        "folder": folder,
+    }
+
+
+CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
+    # exit code, words of the message, command; {NAME} is a file
+    "unknown task": (1, "no task named 'toys'", ("calibrate", "--model", "toy-clip", "--task", "toys", "--sparsity", "0.9")),
+    "unknown model": (1, "no model named 'tiny-clop'", ("calibrate", "--model", "tiny-clop", "--task", "toy-a", "--sparsity", "0.9")),
+    "unknown mask rule": (2, "magic", (*CALIBRATE, "--method", "magic")),
+    "unknown fine-tuning method": (2, "magic", (*FINETUNE[:-1], "magic")),
+    "unknown merging method": (2, "average", ("add", "{vector}", "--coef", "1", "--method", "average")),
+    "sparsity 1": (2, "--sparsity must lie in [0, 1)", (*CALIBRATE[:-1], "1")),
+    "sparsity above 1": (2, "--sparsity", (*CALIBRATE[:-1], "1.5")),
+    "sparsity below 0": (2, "--sparsity", (*CALIBRATE[:-1], "-0.1")),
+    "sparsity nan": (2, "--sparsity", (*CALIBRATE[:-1], "nan")),
+    "foreign option": (2, "--rounds is not an option of method 'random'", (*CALIBRATE, "--method", "random", "--rounds", "3")),
+    "pattern without match": (2, "matches no maskable", (*CALIBRATE, "--exclude", "*nothing*")),
+    "seed below 0": (2, "--seed", (*CALIBRATE, "--seed", "-1")),
+    "seed too large": (2, "--seed", (*FINETUNE, "--seed", str(2**64))),
+    "device": (2, "unknown device 'gpu'", (*FINETUNE, "--device", "gpu")),
+    "dtype": (2, "unknown dtype 'int4'", (*FINETUNE, "--dtype", "int4")),
+    "lr 0": (2, "--lr", (*FINETUNE, "--lr", "0")),
+    "schedule": (2, "--schedule", (*FINETUNE, "--schedule", "linear")),
+    "mask of another model": (1, "another base", ("finetune", "--model", "toy-other", "--task", "toy-a", "--method", "talos", "--mask", "{mask}")),
+    "mask needed": (2, "needs --mask", (*FINETUNE[:-1], "talos")),
+    "mask not wanted": (2, "--mask does not go", (*FINETUNE, "--mask", "{mask}")),
+    "truncated mask": (1, "mask cut", (*FINETUNE[:-1], "talos", "--mask", "{mask cut}")),
+    "truncated vector": (1, "vector cut", ("add", "{vector cut}", "--coef", "1")),
+    "truncated checkpoint": (1, "checkpoint cut", ("vector", "--finetuned", "{checkpoint cut}")),
+    "flipped bit": (1, "checkpoint flipped", ("evaluate", "{checkpoint flipped}", "--task", "toy-a")),
+    "empty file": (1, "empty", ("evaluate", "{empty}", "--task", "toy-a")),
+    "text file": (1, "text", ("negate", "{text}", "--coef", "1")),
+    "missing file": (1, "no file", ("vector", "--finetuned", "{missing}")),
+    "a folder": (1, "folder", ("vector", "--finetuned", "{folder}")),
+    "mask where vector": (1, "a task vector was expected", ("add", "{mask}", "--coef", "1")),
+    "vector where checkpoint": (1, "a checkpoint was expected", ("vector", "--finetuned", "{vector}")),
+    "vector where mask": (1, "a mask was expected", (*FINETUNE[:-1], "talos", "--mask", "{vector}")),
+    "vector where model": (1, "a checkpoint was expected", ("evaluate", "--model", "{vector}", "--task", "toy-a")),
+    "checkpoint where vectors": (1, "a task vector was expected", ("disentangle", "{checkpoint}", "{vector}")),
+    "too few coefficients": (2, "once per vector (3)", ("add", "{vector}", "{vector}", "{vector}", "--coef", "1", "--coef", "2")),
+    "no coefficient": (2, "--coef must be given", ("add", "{vector}")),
+    "coefficient nan": (2, "finite", ("add", "{vector}", "--coef", "nan")),
+    "coefficient and search": (2, "exclude each other", ("add", "{vector}", "--coef", "1", "--search")),
+    "negate without coefficient": (2, "--coef X or --search", ("negate", "{vector}")),
+    "negate without control": (2, "--control", ("negate", "{vector}", "--search")),
+    "keep": (2, "--keep", ("negate", "{vector}", "--search", "--control", "toy-b", "--keep", "2")),
+    "grid": (2, "fine", ("add", "{vector}", "--search", "--grid", "fine")),
+    "split": (2, "validation", ("evaluate", "--model", "toy-clip", "--task", "toy-a", "--split", "validation")),
+    "no model": (2, "no model given", ("evaluate", "--task", "toy-a")),
+    "task twice": (2, "twice", ("evaluate", "--model", "toy-clip", "--task", "toy-a", "--task", "toy-a")),
+    "one task for two vectors": (2, "given twice", ("disentangle", "{vector}", "{vector}", "--task", "toy-a")),
+    "same task twice": (2, "two different tasks", ("disentangle", "{vector}", "{vector}")),
+    "missing output folder": (1, "no folder", (*CALIBRATE, "-o", "nowhere/m")),
+    "output is a folder": (1, "does not name a file", (*CALIBRATE, "-o", ".")),
+    "same output twice": (2, "same file", (*CALIBRATE, "-o", "x", "--save-scores", "x")),
+    "scores of a random mask": (2, "no scores", (*CALIBRATE, "--method", "random", "--save-scores", "x")),
+    "unknown profile method": (2, "magic", ("profile", "--model", "toy-clip", "--task", "toy-a", "--methods", "talos,magic")),
+    "profile of nothing": (2, "--methods", ("profile", "--model", "toy-clip", "--task", "toy-a", "--methods", ",")),
+    "learning rate breaks down": (1, "the loss became nan at step 2", (*FINETUNE, "--lr", "1e30", "--warmup", "0", "--steps", "3")),
+    "missing config": (2, "nowhere.toml", (*CALIBRATE, "--config", "nowhere.toml")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_message_the_right_code_and_nothing_written(
+    talos: Callable[..., Any], toy_files: Any, tmp_path: Path, case: str
+) -> None:
+    code, words, command = CASES[case]
+    files = damaged(toy_files, tmp_path)
+    done = talos(*(word.format_map(files) if "{" in word else word for word in command))
+    assert done.code == code, done.err
+    assert words in done.plain_err
+    assert done.out == "", "no result"
+    assert "Traceback" not in done.err
+    assert "a bug" not in done.err
+    assert len(done.err.splitlines()) <= 8, "one short block"
+    assert len(done.err) < 1000
+    assert list(tmp_path.iterdir()) == [], "no partial file, no temporary"
+
+
+def test_debug_shows_where(talos: Callable[..., Any]) -> None:
+    done = talos(*CALIBRATE[:-1], "1.5", "--debug")
+    assert done.code == 2
+    assert "Traceback" in done.err
+    assert "OptionError" in done.err
+    assert "--sparsity" in done.err
+
+
+def test_what_nobody_expected_is_one_message_too(
+    talos: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from talos_engine.workflows import calibrate
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("float division\nby zero")
+
+    monkeypatch.setattr(calibrate, "load_weights", fail)
+    done = talos(*CALIBRATE)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("talos: unexpected ZeroDivisionError: float division\n")
+    assert "--debug" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")], ids=repr
+)
+def test_out_of_memory_says_what_to_try(
+    talos: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from talos_engine.workflows import finetune
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(finetune, "train", fail)
+    done = talos(*FINETUNE)
+    assert done.code == 1
+    assert "out of memory" in done.err
+    assert "--batch-size" in done.err
+    assert "a bug" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "word"), [(KeyboardInterrupt, 130, "interrupted")], ids=["SIGINT"]
+)
+def test_an_interrupt_in_the_middle_leaves_nothing(
+    talos: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+    code: int,
+    word: str,
+) -> None:
+    from talos_engine.training import loop
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loop, "_take_step", fail)
+    done = talos(*FINETUNE)
+    assert (done.code, done.out) == (code, "")
+    assert word in done.err
+    assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == []

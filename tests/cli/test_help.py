@@ -1,0 +1,124 @@
+"""``--help``: fast, complete, and free of torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import typer.main
+
+from talos_cli.main import app
+from talos_engine.version import __version__
+
+COMMAND = typer.main.get_command(app)
+NAMES = sorted(COMMAND.commands)
+EIGHT = {"calibrate", "finetune", "vector", "add", "negate", "evaluate", "disentangle", "profile"}
+HEAVY = ("torch", "numpy", "open_clip", "transformers", "sklearn", "safetensors", "matplotlib")
+
+
+def test_the_eight_subcommands_and_the_lists_are_there() -> None:
+    assert set(NAMES) >= EIGHT | {"tasks", "models"}
+
+
+def heavy_modules_after(*words: str) -> list[str]:
+    code = (
+        "import sys\n"
+        f"sys.argv = ['talos', *{list(words)!r}]\n"
+        "from talos_cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"sys.stderr.write(','.join(m for m in {HEAVY!r} if m in sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout or __version__ in done.stdout
+    return [name for name in done.stderr.split(",") if name]
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], *([name, "--help"] for name in NAMES)]
+)
+def test_no_help_imports_anything_heavy(words: list[str]) -> None:
+    assert heavy_modules_after(*words) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_and_option_has_help(name: str) -> None:
+    command = COMMAND.commands[name]
+    assert command.help
+    assert len(command.help.splitlines()[0]) > 15
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_shows_every_option(talos: Callable[..., Any], name: str) -> None:
+    done = talos(name, "--help")
+    assert done.code == 0
+    assert done.err == ""
+    for parameter in COMMAND.commands[name].params:
+        for flag in parameter.opts:
+            if flag.startswith("--"):
+                assert flag in done.out
+    assert talos(name, "-h").out == done.out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_common_options_are_common(name: str) -> None:
+    flags = {flag for parameter in COMMAND.commands[name].params for flag in parameter.opts}
+    assert flags >= {"--quiet", "--json", "--force", "--debug", "--config"}
+    if name in EIGHT - {"vector"}:
+        assert flags >= {"--seed", "--device", "--threads", "--dry-run", "--out", "-o"}
+
+
+def test_version(talos: Callable[..., Any]) -> None:
+    done = talos("--version")
+    assert (done.code, done.out) == (0, f"talos {__version__}\n")
+
+
+def test_no_command_shows_help_and_is_a_usage_error(talos: Callable[..., Any]) -> None:
+    done = talos()
+    assert done.code == 2
+    assert "calibrate" in done.out + done.err
+
+
+def test_lists_name_what_there_is(talos: Callable[..., Any]) -> None:
+    from talos_engine.data.spec import EMBEDDED_TASKS
+    from talos_engine.models.spec import MODELS
+
+    tasks = json.loads(talos("tasks", "--json").out)["tasks"]
+    assert [task["name"] for task in tasks] == list(EMBEDDED_TASKS.names())
+    assert any(task["control"] for task in tasks)
+    for task in tasks:
+        assert task["available"] == EMBEDDED_TASKS.get(task["name"]).available()
+        assert len(task["classes"]) >= 2
+    models = json.loads(talos("models", "--json").out)["models"]
+    assert [model["name"] for model in models] == list(MODELS.names())
+    for command, names in (("tasks", EMBEDDED_TASKS.names()), ("models", MODELS.names())):
+        done = talos(command)
+        assert [line.split()[0] for line in done.out.splitlines()] == list(names)
+        assert done.err == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["calibrat"],
+        ["calibrate", "--unknown"],
+        ["calibrate", "--model", "tiny-clip"],
+        ["finetune", "--model", "tiny-clip", "--task", "digits", "--method", "nonlinear",
+         "--steps", "many"],
+        ["disentangle", "only-one"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_exits_with_2_and_prints_no_result(
+    talos: Callable[..., Any], words: list[str]
+) -> None:
+    done = talos(*words)
+    assert done.code == 2
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert done.err

@@ -1,0 +1,180 @@
+"""Dry runs: they write nothing, read no weights, refuse what the real run refuses, count right."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from talos_engine.errors import MismatchError, OptionError, OutputError, TalosError
+from talos_engine.models.spec import MODELS
+from talos_engine.workflows import planning
+from talos_engine.workflows.add import AddRequest
+from talos_engine.workflows.calibrate import CalibrateRequest, calibrate
+from talos_engine.workflows.disentangle import DisentangleRequest
+from talos_engine.workflows.evaluate import EvaluateRequest
+from talos_engine.workflows.finetune import FinetuneRequest, finetune
+from talos_engine.workflows.negate import NegateRequest
+from talos_engine.workflows.opening import Common
+from talos_engine.workflows.profile import ProfileRequest
+
+CPU = Common(device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def _no_weights(monkeypatch: pytest.MonkeyPatch, toy_files: Any) -> None:
+    """Reading weights is an error from here on; the toy files are made before."""
+
+    def refuse(*_: object) -> None:
+        pytest.fail("a dry run reads no weights")
+
+    spec = MODELS.get("toy-clip")
+    monkeypatch.setitem(
+        MODELS._entries, "toy-clip", dataclasses.replace(spec, read=refuse, build=refuse)
+    )
+
+
+def requests(toy_files: Any, out: Path) -> dict[str, Any]:
+    """A request per command with its planner."""
+    vectors = (toy_files.vector("a"), toy_files.vector("b"))
+    return {
+        "calibrate": (
+            planning.plan_calibrate,
+            CalibrateRequest("toy-clip", "toy-a", 0.9, out, common=CPU),
+        ),
+        "finetune": (
+            planning.plan_finetune,
+            FinetuneRequest(
+                "toy-clip", "toy-a", "talos", out, mask=toy_files.mask("a"), common=CPU
+            ),
+        ),
+        "add": (planning.plan_add, AddRequest(vectors, out, search=True, common=CPU)),
+        "negate": (
+            planning.plan_negate,
+            NegateRequest(vectors[0], out, search=True, control="toy-b", common=CPU),
+        ),
+        "evaluate": (
+            planning.plan_evaluate,
+            EvaluateRequest((toy_files.checkpoint("a"),), ("toy-a",), out=out, common=CPU),
+        ),
+        "disentangle": (
+            planning.plan_disentangle,
+            DisentangleRequest(vectors, out, grid=4, common=CPU),
+        ),
+        "profile": (
+            planning.plan_profile,
+            ProfileRequest("toy-clip", "toy-a", out, iters=5, common=CPU),
+        ),
+    }
+
+
+COMMANDS = ("calibrate", "finetune", "add", "negate", "evaluate", "disentangle", "profile")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_plan_writes_nothing_and_counts_memory_and_disk(
+    toy_files: Any, tmp_path: Path, command: str
+) -> None:
+    planner, request = requests(toy_files, tmp_path / "out")[command]
+    facts = planner(request).facts
+    assert list(tmp_path.iterdir()) == []
+    assert facts["memory_bytes"] > 0
+    assert facts["disk_bytes"] >= 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_plan_refuses_an_existing_output(toy_files: Any, tmp_path: Path, command: str) -> None:
+    (tmp_path / "out").write_text("precious")
+    planner, request = requests(toy_files, tmp_path / "out")[command]
+    with pytest.raises(OutputError, match="exists already"):
+        planner(request)
+
+
+def test_counts_by_hand(toy_files: Any, tmp_path: Path) -> None:
+    plans = {
+        name: planner(request).facts
+        for name, (planner, request) in requests(toy_files, tmp_path / "out").items()
+    }
+    assert plans["calibrate"]["maskable_entries"] == 18_912
+    assert plans["calibrate"]["live_entries"] == 18_912 - 17_020
+    assert plans["calibrate"]["examples_per_round"] == 8
+    assert plans["calibrate"]["rounds"] == 4
+    assert plans["finetune"]["trained_entries"] == 18_912 // 4
+    assert plans["finetune"]["steps"] == 6
+    assert plans["finetune"]["examples"] == 72
+    assert plans["add"]["coefficients"] == 36, "0…1 by .05 and 0…4 by .2, six of them in both"
+    assert plans["add"]["validation_examples"] == 16
+    assert plans["negate"]["coefficients"] == 36
+    assert plans["evaluate"]["examples"] == 48
+    assert plans["disentangle"]["grid_points"] == 16
+    assert plans["disentangle"]["predictions"] == (4 + 16) * 96
+    assert plans["profile"]["steps_per_method"] == 8
+
+
+@pytest.mark.parametrize(
+    ("command", "change"),
+    [
+        ("calibrate", {"sparsity": 1.0}),
+        ("calibrate", {"model": "tiny-clop"}),
+        ("calibrate", {"task": "toys"}),
+        ("calibrate", {"exclude": ("*nothing*",)}),
+        ("finetune", {"mask": None}),
+        ("finetune", {"training": {"lr": -1.0}}),
+        ("add", {"coefs": (1.0,)}),
+        ("add", {"tasks": ("toys",)}),
+        ("add", {"vectors": (Path("nowhere"),)}),
+        ("negate", {"control": None}),
+        ("negate", {"control": "toy-a"}),
+        ("evaluate", {"tasks": ("toy-a", "toy-a")}),
+        ("evaluate", {"checkpoints": (), "model": None}),
+        ("disentangle", {"grid": 0}),
+        ("disentangle", {"tasks": ("toy-a", "toy-a")}),
+        ("profile", {"iters": 0}),
+        ("profile", {"methods": ()}),
+    ],
+    ids=str,
+)
+def test_a_plan_refuses_what_the_run_refuses(
+    toy_files: Any, tmp_path: Path, command: str, change: dict[str, Any]
+) -> None:
+    planner, request = requests(toy_files, tmp_path / "out")[command]
+    with pytest.raises(TalosError):
+        planner(dataclasses.replace(request, **change))
+
+
+def test_vectors_that_do_not_fit_are_refused(toy_files: Any, tmp_path: Path) -> None:
+    request = AddRequest((toy_files.vector("a"),), tmp_path / "out", coefs=(1.0,), common=CPU)
+    with pytest.raises(MismatchError):
+        planning.plan_add(dataclasses.replace(request, model="tiny-clip"))
+
+
+def test_a_vector_of_another_task_cannot_be_planned_to_search(
+    toy_files: Any, tmp_path: Path
+) -> None:
+    request = AddRequest(
+        (toy_files.vector("a"),), tmp_path / "out", search=True, tasks=("toy-c",), common=CPU
+    )
+    with pytest.raises(OptionError, match="toy-c"):
+        planning.plan_add(request)
+
+
+def test_plans_agree_with_what_happens(
+    toy_files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries, steps and disk of the plan against those of the run."""
+    plans = requests(toy_files, tmp_path / "out")
+    planner, tuning = plans["finetune"]
+    planned = planner(tuning).facts
+    mask_planner, calibration = plans["calibrate"]
+    mask_planned = mask_planner(calibration).facts
+    monkeypatch.undo()
+    result = finetune(tuning)
+    assert planned["trained_entries"] == result.trained
+    assert planned["steps"] == len(result.records)
+    size = result.path.stat().st_size
+    assert planned["disk_bytes"] <= size <= planned["disk_bytes"] + 20_000
+    made = calibrate(dataclasses.replace(calibration, out=tmp_path / "mask"))
+    assert mask_planned["live_entries"] == made.live
+    assert mask_planned["examples_per_round"] == made.notes["examples"]

@@ -1,0 +1,138 @@
+"""``profile``: what is measured, and what happens to the processes that measure."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from talos_engine.artifacts import read_metrics
+from talos_engine.errors import DeviceError, OptionError, OutputError, UnknownNameError
+from talos_engine.masking.selection import live_count
+from talos_engine.profiling.timing import TimingSummary
+from talos_engine.workflows import profile as module
+from talos_engine.workflows.opening import Common
+from talos_engine.workflows.profile import MethodCost, ProfileRequest, profile
+
+CPU = Common(device="cpu")
+
+
+def request_of(out: Path, **changes: Any) -> ProfileRequest:
+    request = ProfileRequest("toy-clip", "toy-a", out, iters=4, batch_size=8, common=CPU)
+    return dataclasses.replace(request, **changes)
+
+
+@pytest.fixture
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy model is not known to a fresh process."""
+    monkeypatch.setattr(module, "_measure_apart", module._measure)
+
+
+@pytest.mark.usefixtures("_in_process")
+def test_each_method_is_measured_and_written(tmp_path: Path) -> None:
+    result = profile(request_of(tmp_path / "cost.json"))
+    sparse, dense = result.costs
+    assert (sparse.method, dense.method) == ("talos", "nonlinear")
+    assert sparse.live == live_count(18_912, 0.9)
+    assert dense.live == 19_200
+    assert sparse.mask_s > 0 == dense.mask_s
+    for cost in result.costs:
+        assert cost.batch_size == 8
+        assert cost.memory_source == "rss"
+        assert cost.peak_bytes >= cost.start_bytes > 0
+        for part in (cost.forward_backward, cost.optimizer, cost.total):
+            assert part.n == 4, "the warm-up steps are left out"
+            assert part.mean > 0
+        assert cost.forward_backward.mean + cost.optimizer.mean <= cost.total.mean * (1 + 1e-9)
+    metrics = read_metrics(tmp_path / "cost.json")
+    assert metrics["command"] == "profile"
+    assert [entry["method"] for entry in metrics["methods"]] == ["talos", "nonlinear"]
+    assert metrics["methods"][0]["total"]["n"] == 4
+    assert metrics["methods"][1]["peak_bytes"] == dense.peak_bytes
+
+
+@pytest.mark.slow
+def test_each_method_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
+    result = profile(
+        request_of(tmp_path / "c.json", model="tiny-clip", task="digits", methods=("nonlinear",))
+    )
+    assert [cost.method for cost in result.costs] == ["nonlinear"]
+    assert all(isinstance(cost.total, TimingSummary) for cost in result.costs)
+    assert (tmp_path / "c.json").exists()
+
+
+def die(request: ProfileRequest, method: str) -> MethodCost:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def refuse(request: ProfileRequest, method: str) -> MethodCost:
+    raise OptionError(f"no {method} today", "come back tomorrow")
+
+
+def run_with(measure: Any, request: ProfileRequest, monkeypatch: pytest.MonkeyPatch) -> MethodCost:
+    """``_measure_apart`` with forked workers, which know the replaced ``_measure``."""
+    import multiprocessing
+
+    monkeypatch.setattr(module, "_measure", measure)
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(module.multiprocessing, "get_context", lambda _: fork)
+    return module._measure_apart(request, "talos")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_worker_that_is_killed_is_an_error_that_names_the_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DeviceError, match="'talos' ended with code -9") as caught:
+        run_with(die, request_of(tmp_path / "c"), monkeypatch)
+    assert "--batch-size" in caught.value.hint
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_error_in_a_worker_arrives_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OptionError) as caught:
+        run_with(refuse, request_of(tmp_path / "c"), monkeypatch)
+    assert caught.value.message == "no talos today"
+    assert caught.value.hint == "come back tomorrow"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"iters": 0}, OptionError, "--iters"),
+        ({"methods": ()}, OptionError, "--methods"),
+        ({"methods": ("talos", "talos")}, OptionError, "--methods"),
+        ({"methods": ("talos", "magic")}, UnknownNameError, "magic"),
+        ({"sparsity": 1.0}, OptionError, "--sparsity"),
+        ({"batch_size": 0}, OptionError, "--batch-size"),
+        ({"model": "tiny-clop"}, UnknownNameError, "tiny-clop"),
+        ({"task": "toys"}, UnknownNameError, "toys"),
+        ({"common": Common(device="gpu")}, OptionError, "gpu"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("_in_process")
+def test_bad_requests_write_nothing(
+    tmp_path: Path, change: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        profile(request_of(tmp_path / "c", **change))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_in_process")
+def test_an_existing_output_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c").write_text("precious")
+    monkeypatch.setattr(module, "_measure_apart", lambda *_: pytest.fail("measured for nothing"))
+    with pytest.raises(OutputError, match="exists already"):
+        profile(request_of(tmp_path / "c"))
+    assert (tmp_path / "c").read_text() == "precious"

@@ -1,7 +1,6 @@
 """Side-by-side timings, each against a baseline in the same run; prints ratios.
 
-Interleaved repetitions, medians. Nothing here is asserted: see ``docs/decisions.md`` for targets
-and what is missed.
+Interleaved repetitions, medians. Nothing here is asserted; each line names what to reach.
 """
 
 from __future__ import annotations

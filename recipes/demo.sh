@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job in a few minutes: TaLoS beside non-linear fine-tuning on three embedded tasks, with
-# all eight subcommands. Usage: recipes/demo.sh [OUTPUT_FOLDER]
+# all eight subcommands. Usage: make demo, or, where talos is on the PATH, recipes/demo.sh [FOLDER].
+# A folder that an earlier demo made is replaced, any other is left alone.
 set -euo pipefail
 
 out=${1:-demo-output}
@@ -10,13 +11,16 @@ control=letters
 steps=${DEMO_STEPS:-100}
 methods=(talos nonlinear)
 
-if [ -e "$out" ]; then
-  echo "$out exists already; remove it or name another folder: recipes/demo.sh FOLDER" >&2
+if [ -e "$out" ] && [ ! -e "$out/.made-by-talos-demo" ]; then
+  echo "$out exists already and was not made by the demo: make demo OUT=another-folder" >&2
   exit 1
 fi
+rm -rf "$out"
 mkdir -p "$out"
+touch "$out/.made-by-talos-demo"
 say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
-each() { for task in "${tasks[@]}"; do printf ' %s %s' "$1" "$(printf "$2" "$task")"; done; }
+named=() # --task for each task
+for task in "${tasks[@]}"; do named+=(--task "$task"); done
 
 say "1/8 calibrate: find the 10% of entries that each task is least sensitive to"
 for task in "${tasks[@]}"; do
@@ -53,10 +57,12 @@ for method in "${methods[@]}"; do
 done
 
 say "6/8 evaluate: on test data, once"
-talos evaluate --model tiny-clip $(each --task %s) --task "$control" -o "$out/zero-shot.json"
+talos evaluate --model tiny-clip "${named[@]}" --task "$control" -o "$out/zero-shot.json"
 for method in "${methods[@]}"; do
-  talos evaluate "$out/$method.merged.safetensors" $(each --task %s) \
-    $(each --single "$out/$method.%s.vector.safetensors") -o "$out/$method.merged.json"
+  single=()
+  for task in "${tasks[@]}"; do single+=(--single "$out/$method.$task.vector.safetensors"); done
+  talos evaluate "$out/$method.merged.safetensors" "${named[@]}" "${single[@]}" \
+    -o "$out/$method.merged.json"
 done
 talos evaluate "$out"/*."${tasks[0]}".negated.safetensors --task "${tasks[0]}" \
   --task "$control" -o "$out/${tasks[0]}.negated.json"

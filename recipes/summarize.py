@@ -66,12 +66,15 @@ def method_row(folder: Path, method: str, control: str, zero_shot: Any) -> dict[
     return row
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean, with the standard deviation where there are several."""
+def spread(values: Sequence[float], column: str = "") -> str:
+    """Mean, with the standard deviation where there are several; the sum for "only α=0"."""
+    if column == "only α=0":
+        return f"{sum(values):.0f}"
     mean = statistics.fmean(values)
+    digits = 2 if column.startswith("α") else 1
     if len(values) == 1:
-        return f"{mean:.3g}" if abs(mean) < 10 else f"{mean:.1f}"
-    return f"{mean:.1f} ± {statistics.stdev(values):.1f}"
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -106,7 +109,7 @@ def print_methods(folders: Sequence[Path], control: str) -> list[str]:
         for folder, zero_shot in zip(folders, zero, strict=True):
             for name, value in method_row(folder, method, control, zero_shot).items():
                 found[name].append(value)
-        rows.append([method, *(spread(found[column]) for column in COLUMNS)])
+        rows.append([method, *(spread(found[column], column) for column in COLUMNS)])
     print_table(["method", *COLUMNS], rows)
     return methods
 
@@ -114,8 +117,7 @@ def print_methods(folders: Sequence[Path], control: str) -> list[str]:
 def print_tasks(folders: Sequence[Path], methods: Sequence[str]) -> None:
     """Write test accuracy by task: zero-shot, single-task and merged for each method."""
     merged = {
-        method: [read(folder / f"{method}.merged.json") for folder in folders]
-        for method in methods
+        method: [read(folder / f"{method}.merged.json") for folder in folders] for method in methods
     }
     tasks = list(merged[methods[0]][0]["tasks"])
     zero = read(folders[0] / "zero-shot.json")["tasks"]

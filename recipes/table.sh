@@ -17,6 +17,12 @@ methods="talos nonlinear random"
 
 tasks=${TASKS:-counts digits mnist shapes signs textures}
 mkdir -p "$out"
+settings="steps $STEPS, sparsity $SPARSITY, tasks $tasks, control $control"
+[ -e "$out/settings.txt" ] || echo "$settings" >"$out/settings.txt"
+if [ "$(cat "$out/settings.txt")" != "$settings" ]; then
+  echo "$out was made with other settings: $(cat "$out/settings.txt")" >&2
+  exit 1
+fi
 echo "tasks:" $tasks "· control: $control · seeds: $seeds" >&2
 
 # Runs a command unless its output, the word after -o, is there already.
@@ -80,5 +86,6 @@ for seed in $seeds; do for task in $tasks; do echo "$seed $task"; done; done |
 for seed in $seeds; do for method in $methods; do echo "$seed $method"; done; done |
   xargs -P "$jobs" -L 1 bash -euo pipefail -c 'one_merge "$0" "$1"'
 
-python3 "$here/summarize.py" $(for seed in $seeds; do echo "$out/seed$seed"; done) \
-  --control "$control" --per-task
+folders=()
+for seed in $seeds; do folders+=("$out/seed$seed"); done
+python3 "$here/summarize.py" "${folders[@]}" --control "$control" --per-task

@@ -32,9 +32,9 @@ def reported(*, debug: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _leave("interrupted; nothing was written", "", EXIT_INTERRUPTED, debug)
+        _leave("interrupted", "", EXIT_INTERRUPTED, debug)
     except Terminated:
-        _leave("terminated; nothing was written", "", EXIT_TERMINATED, debug)
+        _leave("terminated", "", EXIT_TERMINATED, debug)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_FAILED) from None
@@ -59,7 +59,10 @@ def _report(error: Exception, debug: bool) -> NoReturn:
     text = str(error).strip().split("\n")[0]
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text:
         _leave(
-            "out of memory", "try a smaller --batch-size or --dtype bfloat16", EXIT_FAILED, debug
+            "out of memory",
+            "try a smaller batch, where the command has --batch-size, or more memory",
+            EXIT_FAILED,
+            debug,
         )
     _leave(
         f"unexpected {type(error).__name__}: {text}",

@@ -67,11 +67,12 @@ TaskName = Annotated[
     str, typer.Option("--task", "-t", help="Task; see talos tasks.", autocompletion=complete_tasks)
 ]
 Grid = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="Coefficients to search: plain 0…1, paper (stretched by 1/(1−sparsity)), or both.",
         metavar="|".join(GRIDS),
         callback=one_of("grid", GRIDS),
+        show_default="union",
     ),
 ]
 MergeName = Annotated[
@@ -94,10 +95,10 @@ class Shared:
         terminal: Where to write.
     """
 
-    force: bool
     quiet: bool
     as_json: bool
     debug: bool
+    force: bool = False
     seed: int = 0
     device: str = "auto"
     dtype: str = "float32"
@@ -148,7 +149,11 @@ _CONFIG = Annotated[
 
 
 def command(
-    *, computes: bool = True, precision: bool = True
+    *,
+    computes: bool = True,
+    precision: bool = True,
+    draws: bool = True,
+    writes: bool = True,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator that gives a command the shared options and reports its errors.
 
@@ -158,6 +163,8 @@ def command(
         computes: Whether the command runs a model, and so takes seed, device, dtype, threads
             and dry-run.
         precision: Whether dtype is among them.
+        draws: Whether seed is among them.
+        writes: Whether it writes files, and so takes force.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -170,10 +177,11 @@ def command(
                 annotation=Annotated[kind, info],
             )
             for name, (kind, info) in _EVERYWHERE.items()
+            if writes or name != "force"
         }
         if computes:
             for name, (kind, default, info) in _COMPUTING.items():
-                if name == "dtype" and not precision:
+                if (name == "dtype" and not precision) or (name == "seed" and not draws):
                     continue
                 added[name] = inspect.Parameter(
                     name,

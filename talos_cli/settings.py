@@ -42,13 +42,23 @@ def load_settings(context: typer.Context, path: Path | None) -> Path | None:
     for name, value in chosen.items():
         if isinstance(value, bool) != (name in flags):
             kind = "true or false" if name in flags else "no truth value"
-            raise typer.BadParameter(f"{path}: {name.replace('_', '-')} must be {kind}")
+            raise typer.BadParameter(f"{path}: --{name.replace('_', '-')} must be {kind}")
+    several = {parameter.name for parameter in context.command.params if _is_several(parameter)}
+    for name, value in chosen.items():
+        if isinstance(value, (dict, list)) and (isinstance(value, dict) or name not in several):
+            raise typer.BadParameter(f"{path}: --{name.replace('_', '-')} must be one value")
+        if name in several and not isinstance(value, list):
+            chosen[name] = [value]
     context.default_map = chosen
     return path
 
 
 def _is_flag(parameter: Any) -> bool:
     return bool(getattr(parameter, "is_flag", False))
+
+
+def _is_several(parameter: Any) -> bool:
+    return bool(getattr(parameter, "multiple", False)) or getattr(parameter, "nargs", 1) != 1
 
 
 def _read(path: Path) -> dict[str, Any]:

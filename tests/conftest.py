@@ -134,7 +134,7 @@ def _toy_spec(name: str, folder: Path) -> ModelSpec:
         read=read,
         build=build,
         skeleton=lambda: outline(TOY_CONFIG["model_cfg"]),
-        training_defaults={"talos": TOY_TRAINING, "nonlinear": TOY_TRAINING},
+        training_defaults={"": TOY_TRAINING},
     )
 
 

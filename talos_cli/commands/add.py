@@ -12,7 +12,7 @@ from talos_cli.options import Shared, command
 from talos_cli.render import percent
 
 
-@command()
+@command(draws=False)
 def add(
     *,
     vectors: Annotated[
@@ -37,7 +37,7 @@ def add(
             autocompletion=options.complete_tasks,
         ),
     ] = None,
-    grid: options.Grid = "union",
+    grid: options.Grid = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint.")] = Path(
         "merged.safetensors"
     ),

@@ -14,7 +14,7 @@ from talos_cli.render import percent
 SPLITS = ("test", "val", "train")
 
 
-@command()
+@command(draws=False)
 def evaluate(
     *,
     checkpoints: Annotated[

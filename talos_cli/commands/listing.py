@@ -5,7 +5,7 @@ from __future__ import annotations
 from talos_cli.options import Shared, command
 
 
-@command(computes=False)
+@command(computes=False, writes=False)
 def tasks(*, shared: Shared) -> None:
     """List the tasks: name, classes, whether their data is here."""
     from talos_engine.data.spec import EMBEDDED_TASKS
@@ -30,7 +30,7 @@ def tasks(*, shared: Shared) -> None:
     shared.terminal.result("\n".join(lines), {"tasks": values})
 
 
-@command(computes=False)
+@command(computes=False, writes=False)
 def models(*, shared: Shared) -> None:
     """List the models: name, weights, description."""
     from talos_engine.models.spec import MODELS

@@ -12,7 +12,7 @@ from talos_cli.options import Shared, command
 from talos_cli.render import percent
 
 
-@command()
+@command(draws=False)
 def negate(
     *,
     vector: Annotated[Path, typer.Argument(help="Task vector.", metavar="V", show_default=False)],
@@ -41,9 +41,12 @@ def negate(
         typer.Option(help="Task to keep.", autocompletion=options.complete_tasks),
     ] = None,
     keep: Annotated[
-        float, typer.Option(help="Share of the control accuracy that must remain, in [0, 1].")
-    ] = 0.95,
-    grid: options.Grid = "union",
+        float | None,
+        typer.Option(
+            help="Share of the control accuracy that must remain, in [0, 1].", show_default="0.95"
+        ),
+    ] = None,
+    grid: options.Grid = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint.")] = Path(
         "edited.safetensors"
     ),

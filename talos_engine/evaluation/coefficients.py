@@ -9,6 +9,7 @@ from talos_engine.configuration import check_choice, check_fraction
 from talos_engine.errors import DataError
 
 GRIDS = ("paper", "plain", "union")
+DEFAULT_GRID = "union"
 _POINTS = 21
 
 

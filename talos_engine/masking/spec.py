@@ -64,4 +64,15 @@ class MaskRule(Protocol):
         ...
 
 
-MASK_RULES: Registry[Method[MaskRule]] = Registry("mask rule", "talos_engine.masking.rules")
+@dataclass(frozen=True)
+class MaskEntry(Method[MaskRule]):
+    """A mask rule.
+
+    Args:
+        has_scores: Whether the rule scores entries, so that scores can be saved.
+    """
+
+    has_scores: bool = False
+
+
+MASK_RULES: Registry[MaskEntry] = Registry("mask rule", "talos_engine.masking.rules")

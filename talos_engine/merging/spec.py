@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -26,6 +27,16 @@ class MergeMethod(Protocol):
         ...
 
 
-MERGE_METHODS: Registry[Method[MergeMethod]] = Registry(
-    "merging method", "talos_engine.merging.methods"
-)
+@dataclass(frozen=True)
+class MergeEntry(Method[MergeMethod]):
+    """A merging method.
+
+    Args:
+        exact_for_one: A single vector with coefficient 1 must give its fine-tuned model bit for
+            bit.
+    """
+
+    exact_for_one: bool = False
+
+
+MERGE_METHODS: Registry[MergeEntry] = Registry("merging method", "talos_engine.merging.methods")

@@ -81,7 +81,8 @@ class ModelSpec:
         read: Returns the pre-trained tensors by ``state_dict`` key, on the CPU.
         build: Returns a backbone holding the given weights.
         skeleton: Returns the model's shape without reading any weight.
-        training_defaults: Hyper-parameters of fine-tuning that suit this model, by method.
+        training_defaults: Hyper-parameters of fine-tuning that suit this model: all of them under
+            "", and by method those that differ.
     """
 
     name: str

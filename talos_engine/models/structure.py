@@ -71,8 +71,8 @@ class EncoderStructure:
         """Entries that may be selected: bool tensors in the shape of each maskable parameter.
 
         Args:
-            exclude: Glob patterns over parameter names and group labels (``*#k`` is every query-key
-                key row, ``*in_proj_bias#k`` the key biases).
+            exclude: Glob patterns over parameter names and group labels (``*#k`` is all of the key
+                projections, ``*in_proj_bias#k`` the key biases).
 
         Raises:
             OptionError: a pattern matches nothing, or everything is excluded.

@@ -11,14 +11,13 @@ from typing import Any
 from torch import Tensor
 
 from talos_engine.artifacts import TaskVector, file_hash
-from talos_engine.configuration import Method
 from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
-from talos_engine.evaluation.coefficients import coefficient_grid
+from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
 from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_addition
 from talos_engine.merging.methods.sum import SumConfig, sum_vectors
 from talos_engine.merging.ops import apply_deltas
-from talos_engine.merging.spec import MERGE_METHODS, MergeMethod
+from talos_engine.merging.spec import MERGE_METHODS, MergeEntry
 from talos_engine.models.spec import BaseWeights
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.editing import (
@@ -32,11 +31,12 @@ from talos_engine.workflows.opening import (
     apply_vector,
     check_base,
     check_encoder_only,
+    check_single_base,
     merge_order,
     open_session,
     read_vectors,
 )
-from talos_engine.workflows.vector import vector_sparsity
+from talos_engine.workflows.vector import header_sparsity
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class AddRequest:
         coefs: One coefficient for all vectors or one per vector, any sign; empty with ``search``.
         search: Choose one coefficient for all on validation data.
         tasks: Tasks to search on; empty means those that the vectors were trained on.
-        grid: Kind of grid to search, see ``coefficient_grid``.
+        grid: Kind of grid to search, see ``coefficient_grid``; ``None`` is ``union``.
         common: Device, precision, overwriting.
     """
 
@@ -64,7 +64,7 @@ class AddRequest:
     coefs: tuple[float, ...] = ()
     search: bool = False
     tasks: tuple[str, ...] = ()
-    grid: str = "union"
+    grid: str | None = None
     common: Common = field(default_factory=Common)
 
 
@@ -91,12 +91,16 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         coef = search.chosen.coef
     elif len(request.coefs) == 1:
         coef = request.coefs[0]
-    exact = weights.info.hash == vectors[0].header.base.hash  # fixes hold entries of θ*
-    if exact and len(vectors) == 1 and coef * given[0] == 1.0 and request.method == "sum":
+    if method.exact_for_one and len(vectors) == 1 and coef * given[0] == 1.0:
         changed = apply_vector(weights, vectors[0])
     else:
         changed = apply_deltas(weights.tensors, combined, coef)
     coefs = tuple(value * coef for value in given)
+    if search is not None:
+        settings = {"method": request.method, "grid": request.grid or DEFAULT_GRID}
+        report = write_search_report(
+            request.out, "add", list(request.vectors), search, settings, request.common
+        )
     write_edited(
         request.out,
         weights,
@@ -106,19 +110,17 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         config=_config(request, config, order, vectors, coefs),
         common=request.common,
     )
-    if search is not None:
-        settings = {"method": request.method, "grid": request.grid}
-        report = write_search_report(request.out, "add", list(request.vectors), search, settings)
     return EditResult(request.out, coefs, search, report)
 
 
-def check_add(request: AddRequest) -> tuple[Method[MergeMethod], Any]:
+def check_add(request: AddRequest) -> tuple[MergeEntry, Any]:
     """The merging method and its configuration, everything that needs no file being checked."""
     _check_options(request)
     method = MERGE_METHODS.get(request.method)
     config = method.configure(request.options)
     for name in request.tasks:
         find_task(name)
+    request.common.runtime()
     check_edit_outputs(request.out, request.common, search=request.search)
     return method, config
 
@@ -137,8 +139,8 @@ def _check_options(request: AddRequest) -> None:
             f"--coef must be given once, or once per vector ({count}); got {how}",
             "or choose one on validation data with --search",
         )
-    if request.tasks and not request.search:
-        raise OptionError("--task only goes with --search")
+    if (request.tasks or request.grid) and not request.search:
+        raise OptionError("--task and --grid only go with --search")
 
 
 def _search(
@@ -150,6 +152,7 @@ def _search(
 ) -> SearchResult:
     by_task = {vector.header.task: vector for vector in vectors}
     names = search_tasks(request, [vector.header.task for vector in vectors])
+    check_single_base(weights, vectors[0].header.base, request.vectors[0])
     session = open_session(weights, request.common.runtime())
     check_encoder_only(combined, session.backbone.structure, "a vector")
     tasks = [session.evaluation_task(name, "val") for name in names]
@@ -158,7 +161,9 @@ def _search(
         combined,
         {name: sum_vectors(SumConfig(), [by_task[name]], [1.0]) for name in names},
         tasks,
-        coefficient_grid(request.grid, [vector_sparsity(vector) for vector in vectors]),
+        coefficient_grid(
+            request.grid or DEFAULT_GRID, [header_sparsity(vector.header) for vector in vectors]
+        ),
         progress,
     )
 

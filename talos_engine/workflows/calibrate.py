@@ -18,10 +18,10 @@ from talos_engine.artifacts import (
     write_mask,
     write_scores,
 )
-from talos_engine.configuration import Method, check_fraction
+from talos_engine.configuration import check_fraction
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import OptionError
-from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskResult, MaskRule
+from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, MaskResult
 from talos_engine.models.loading import check_model_name, load_weights
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.progress import Progress, silent
@@ -101,8 +101,6 @@ def calibrate(request: CalibrateRequest, progress: Progress = silent) -> Calibra
         progress=progress,
     )
     result = method.run(config, context)
-    if request.save_scores is not None and result.scores is None:
-        raise OptionError(f"method {request.method!r} has no scores to save")
     header = _header(request, config, session, examples.fingerprint, "mask")
     _write(request, header, result, structure)
     total = sum(flags.numel() for flags in result.live.values())
@@ -112,18 +110,21 @@ def calibrate(request: CalibrateRequest, progress: Progress = silent) -> Calibra
     )
 
 
-def check_calibrate(request: CalibrateRequest) -> tuple[Method[MaskRule], Any]:
+def check_calibrate(request: CalibrateRequest) -> tuple[MaskEntry, Any]:
     """The mask rule and its configuration, everything that needs no weights being checked."""
     check_fraction("sparsity", request.sparsity, below_one=True)
     method = MASK_RULES.get(request.method)
     config = method.configure(request.options)
     check_model_name(request.model)
     find_task(request.task)
+    request.common.runtime()
     for path in (request.out, request.save_scores):
         if path is not None:
             check_output(path, force=request.common.force)
     if request.common.dtype != "float32":
         raise OptionError("calibration computes in float32", "leave out --dtype")
+    if request.save_scores is not None and not method.has_scores:
+        raise OptionError(f"method {request.method!r} has no scores to save")
     if request.save_scores is not None and request.save_scores == request.out:
         raise OptionError("--save-scores and --out name the same file")
     return method, config

@@ -99,6 +99,8 @@ def disentangle(request: DisentangleRequest, progress: Progress = silent) -> Dis
             "tasks": list(tasks),
             "split": "test",
             "seed": request.common.seed,
+            **request.common.recorded(),
+            "model": {"name": weights.info.name, "hash": weights.info.hash},
             "points": dict(found.points),
             "coefs": list(found.coefs),
             "error": [list(row) for row in found.error],
@@ -118,6 +120,7 @@ def check_disentangle(request: DisentangleRequest) -> None:
     check_at_least("points", request.points, 1)
     if len(request.tasks) not in (0, 2):
         raise OptionError("--task must be given twice, once per vector, or not at all")
+    request.common.runtime()
     for name in request.tasks:
         find_task(name)
     if request.plot is not None and request.plot == request.out:

@@ -73,7 +73,7 @@ def write_edited(
         method=method,
         task="",
         config={**config, "mask": None},
-        seed=common.seed,
+        seed=0,  # edits draw nothing
         data="",
     )
     tensors = {**weights.tensors, **changed}
@@ -81,9 +81,17 @@ def write_edited(
 
 
 def write_search_report(
-    out: Path, command: str, vectors: list[Path], search: SearchResult, settings: Mapping[str, Any]
+    out: Path,
+    command: str,
+    vectors: list[Path],
+    search: SearchResult,
+    settings: Mapping[str, Any],
+    common: Common,
 ) -> Path:
-    """Write the whole validation curve beside the checkpoint; its path."""
+    """Write the whole validation curve beside the checkpoint-to-be; its path.
+
+    The checkpoint itself comes last: where it is, the curve is too.
+    """
     path = report_path(out)
     write_metrics(
         path,
@@ -93,6 +101,7 @@ def write_search_report(
             "split": "val",
             "inputs": [{"path": str(vector), "sha256": file_hash(vector)} for vector in vectors],
             **settings,
+            **common.recorded(),
             "coef": search.chosen.coef,
             "objective": search.chosen.objective,
             "reference": dict(search.reference),
@@ -106,6 +115,6 @@ def write_search_report(
                 for point in search.curve
             ],
         },
-        force=True,
+        force=common.force,
     )
     return path

@@ -42,6 +42,7 @@ from talos_engine.workflows.opening import (
     apply_vector,
     check_base,
     check_encoder_only,
+    check_single_base,
     open_session,
     resolve_model,
 )
@@ -119,6 +120,8 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
     for path in paths:
         check_base(weights, headers[path].base, path)
         _check_layout(path, weights.tensors)
+    for path in request.singles:
+        check_single_base(weights, headers[path].base, path)
     singles = _assign_singles(request, headers)
     session = open_session(weights, request.common.runtime())
     tasks = [session.evaluation_task(name, request.split) for name in request.tasks]
@@ -164,6 +167,7 @@ def check_evaluate(request: EvaluateRequest) -> dict[Path, Header]:
         raise OptionError("no task given", "say --task NAME, once per task")
     if len(set(request.tasks)) < len(request.tasks):
         raise OptionError("a task is given twice")
+    request.common.runtime()
     for name in request.tasks:
         find_task(name)
     if request.model is not None:
@@ -243,6 +247,10 @@ def _assign_singles(request: EvaluateRequest, headers: Mapping[Path, Header]) ->
     if not request.singles:
         return {}
     by_task = {headers[path].task: path for path in request.singles}
+    extra = sorted(by_task.keys() - set(request.tasks))
+    if extra or len(by_task) < len(request.singles):
+        what = f"of task {extra[0]!r}, which is not evaluated" if extra else "of one task twice"
+        raise OptionError(f"--single gives a model {what}")
     missing = [name for name in request.tasks if name not in by_task]
     if missing:
         raise OptionError(
@@ -280,10 +288,14 @@ def _metrics(
         "command": "evaluate",
         "model": {"name": weights.info.name, "hash": weights.info.hash},
         "split": request.split,
+        **request.common.recorded(),
         "results": results,
     }
     if reference:
         metrics["single"] = dict(reference)
+        metrics["single_inputs"] = [
+            {"path": str(path), "sha256": file_hash(path)} for path in request.singles
+        ]
     if len(results) == 1:  # so that scripts can say .mean
         metrics |= {
             key: results[0][key] for key in ("tasks", "mean", "normalized") if key in results[0]

@@ -112,6 +112,7 @@ def check_finetune(request: FinetuneRequest) -> tuple[FinetuneEntry, Mask | None
     check_model_name(request.model)
     find_task(request.task)
     check_output(request.out, force=request.common.force)
+    request.common.runtime()
     config = resolve_training(request)
     mask = read_mask(request.mask) if request.mask is not None else None
     return method, mask, config
@@ -123,9 +124,13 @@ def resolve_training(request: FinetuneRequest) -> TrainConfig:
     Raises:
         OptionError: a value outside its range.
     """
-    defaults = MODELS.get(architecture_name(request.model)).training_defaults[request.method]
+    known = MODELS.get(architecture_name(request.model)).training_defaults
+    defaults = {**known[""], **known.get(request.method, {})}
     given = {name: value for name, value in request.training.items() if value is not None}
-    return TrainConfig(**{**defaults, **given, "seed": request.common.seed})
+    resolved = {**defaults, **given, "seed": request.common.seed}
+    if "warmup" not in given:  # a short run must still reach its learning rate
+        resolved["warmup"] = min(defaults["warmup"], max(resolved["steps"], 0) // 10)
+    return TrainConfig(**resolved)
 
 
 def make_job(

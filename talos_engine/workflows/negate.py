@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from talos_engine.artifacts import TaskVector, file_hash
-from talos_engine.configuration import Method, check_fraction
+from talos_engine.configuration import check_fraction
 from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
-from talos_engine.evaluation.coefficients import coefficient_grid
+from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
 from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_negation
 from talos_engine.merging.ops import apply_deltas
-from talos_engine.merging.spec import MERGE_METHODS, MergeMethod
+from talos_engine.merging.spec import MERGE_METHODS, MergeEntry
 from talos_engine.models.spec import BaseWeights
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.editing import (
@@ -31,7 +31,9 @@ from talos_engine.workflows.opening import (
     open_session,
     read_vectors,
 )
-from talos_engine.workflows.vector import vector_sparsity
+from talos_engine.workflows.vector import header_sparsity
+
+DEFAULT_KEEP = 0.95
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class NegateRequest:
         search: Choose the coefficient on validation data.
         task: Task to forget; ``None`` means the one that the vector was trained on.
         control: Task to keep; needed with ``search``.
-        keep: Share of the pre-trained control accuracy that must remain, in [0, 1].
-        grid: Kind of grid to search, see ``coefficient_grid``.
+        keep: Share of the pre-trained control accuracy that must remain, in [0, 1];
+            ``None`` is 0.95.
+        grid: Kind of grid to search, see ``coefficient_grid``; ``None`` is ``union``.
         common: Device, precision, overwriting.
     """
 
@@ -62,8 +65,8 @@ class NegateRequest:
     search: bool = False
     task: str | None = None
     control: str | None = None
-    keep: float = 0.95
-    grid: str = "union"
+    keep: float | None = None
+    grid: str | None = None
     common: Common = field(default_factory=Common)
 
 
@@ -92,6 +95,16 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
         "coef": -coef,
         "sha256": file_hash(request.vector),
     }
+    if search is not None:
+        settings = {
+            "method": request.method,
+            "grid": request.grid or DEFAULT_GRID,
+            "keep": _keep(request),
+        }
+        settings |= {"task": request.task or vector.header.task, "control": request.control}
+        report = write_search_report(
+            request.out, "negate", [request.vector], search, settings, request.common
+        )
     write_edited(
         request.out,
         weights,
@@ -101,14 +114,10 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
         config={"options": asdict(config), "inputs": [described]},
         common=request.common,
     )
-    if search is not None:
-        settings = {"method": request.method, "grid": request.grid, "keep": request.keep}
-        settings |= {"task": request.task or vector.header.task, "control": request.control}
-        report = write_search_report(request.out, "negate", [request.vector], search, settings)
     return EditResult(request.out, (coef,), search, report)
 
 
-def check_negate(request: NegateRequest) -> tuple[Method[MergeMethod], Any]:
+def check_negate(request: NegateRequest) -> tuple[MergeEntry, Any]:
     """The merging method and its configuration, everything that needs no file being checked."""
     _check_options(request)
     method = MERGE_METHODS.get(request.method)
@@ -116,20 +125,27 @@ def check_negate(request: NegateRequest) -> tuple[Method[MergeMethod], Any]:
     for name in (request.task, request.control):
         if name is not None:
             find_task(name)
+    request.common.runtime()
     check_edit_outputs(request.out, request.common, search=request.search)
     return method, config
 
 
 def _check_options(request: NegateRequest) -> None:
-    check_fraction("keep", request.keep)
+    if request.keep is not None:
+        check_fraction("keep", request.keep)
     if request.coef is not None and not math.isfinite(request.coef):
         raise OptionError("--coef must be a finite number")
     if request.search == (request.coef is not None):
         raise OptionError("give either --coef X or --search with --control TASK")
     if request.search and request.control is None:
         raise OptionError("--search needs --control TASK, the task whose accuracy must be kept")
-    if not request.search and (request.task is not None or request.control is not None):
-        raise OptionError("--task and --control only go with --search")
+    only_search = (request.task, request.control, request.keep, request.grid)
+    if not request.search and any(value is not None for value in only_search):
+        raise OptionError("--task, --control, --keep and --grid only go with --search")
+
+
+def _keep(request: NegateRequest) -> float:
+    return DEFAULT_KEEP if request.keep is None else request.keep
 
 
 def _search(
@@ -147,8 +163,8 @@ def _search(
         difference,
         session.evaluation_task(target, "val"),
         session.evaluation_task(control, "val"),
-        coefficient_grid(request.grid, [vector_sparsity(vector)]),
-        request.keep,
+        coefficient_grid(request.grid or DEFAULT_GRID, [header_sparsity(vector.header)]),
+        _keep(request),
         progress,
     )
 

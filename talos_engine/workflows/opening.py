@@ -133,6 +133,19 @@ def check_base(weights: BaseWeights, base: BaseInfo, path: Path) -> BaseInfo:
     return found
 
 
+def check_single_base(weights: BaseWeights, base: BaseInfo, path: Path) -> None:
+    """Raise unless ``θ0 + τ`` of this file is a single-task model of exactly these weights.
+
+    Raises:
+        MismatchError: the weights were edited since, so the sum would be no single-task model.
+    """
+    if weights.info.hash != base.hash:
+        raise MismatchError(
+            f"normalizing needs the base that {path} was made from, not an edited model",
+            f"--model {base.name}",
+        )
+
+
 def read_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[TaskVector], BaseWeights]:
     """Task vectors and the base they belong to, everything checked against each other.
 

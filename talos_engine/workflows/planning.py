@@ -16,10 +16,11 @@ from talos_engine.artifacts import Header, open_vector
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import MismatchError
 from talos_engine.evaluation.accuracy import BATCH_SIZE
-from talos_engine.evaluation.coefficients import coefficient_grid
+from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
 from talos_engine.masking.selection import count_entries, live_count
-from talos_engine.models.loading import open_skeleton
+from talos_engine.models.loading import is_checkpoint_path, open_skeleton
 from talos_engine.models.skeleton import Skeleton
+from talos_engine.models.spec import MODELS
 from talos_engine.sensitivity.fisher import FisherConfig
 from talos_engine.training.spec import FINETUNE_METHODS
 from talos_engine.workflows import add, negate
@@ -34,6 +35,7 @@ from talos_engine.workflows.evaluate import EvaluateRequest, check_evaluate
 from talos_engine.workflows.finetune import FinetuneRequest, check_finetune, resolve_training
 from talos_engine.workflows.negate import NegateRequest, check_negate
 from talos_engine.workflows.profile import WARMUP_STEPS, ProfileRequest, check_profile
+from talos_engine.workflows.vector import header_sparsity
 
 _FLOAT = 4  # bytes
 
@@ -83,6 +85,8 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
     """Entries, steps, memory and disk of a fine-tuning run."""
     method, mask, config = check_finetune(request)
     skeleton = open_skeleton(request.model)
+    if mask is not None and request.mask is not None:
+        _check_recorded(request.model, mask.header, request.mask)
     trains = method.run(method.configure({}), skeleton.structure, mask)
     entries = 0
     gradients = 0
@@ -111,7 +115,7 @@ def plan_add(request: AddRequest) -> Plan:
     vectors, skeleton = _open_vectors(request.vectors, request.model)
     recorded = [vector.header.task for vector in vectors]
     tasks = add.search_tasks(request, recorded) if request.search else ()
-    return _plan_edit(vectors, skeleton, tasks, request.grid)
+    return _plan_edit(vectors, skeleton, tasks, request.grid or DEFAULT_GRID)
 
 
 def plan_negate(request: NegateRequest) -> Plan:
@@ -120,13 +124,15 @@ def plan_negate(request: NegateRequest) -> Plan:
     vectors, skeleton = _open_vectors([request.vector], request.model)
     recorded = vectors[0].header.task
     tasks = negate.search_tasks(request, recorded) if request.search else ()
-    return _plan_edit(vectors, skeleton, tasks, request.grid)
+    return _plan_edit(vectors, skeleton, tasks, request.grid or DEFAULT_GRID)
 
 
 def plan_evaluate(request: EvaluateRequest) -> Plan:
     """Models, examples and memory of an evaluation."""
     headers = check_evaluate(request)
     model = request.model or next(iter(headers.values())).base.name
+    for path, header in headers.items():
+        _check_recorded(model, header, path)
     skeleton = open_skeleton(model)
     examples = sum(len(load_split(find_task(name), request.split)) for name in request.tasks)
     return Plan(
@@ -185,6 +191,21 @@ def plan_profile(request: ProfileRequest) -> Plan:
     )
 
 
+def _check_recorded(model: str, header: Header, path: Path) -> None:
+    """Raise if a file records another architecture or tag than the model's.
+
+    The hash itself takes the model's bytes and is compared when the command runs.
+    """
+    if is_checkpoint_path(model):
+        return
+    known = MODELS.get(model)
+    if (header.base.name, header.base.pretrained) != (known.name, known.pretrained):
+        raise MismatchError(
+            f"{path} was made for another base: it records {header.base.name} "
+            f"({header.base.pretrained}), the model given is {known.name} ({known.pretrained})"
+        )
+
+
 def _open_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[_VectorFacts], Skeleton]:
     vectors = []
     for path in paths:
@@ -212,7 +233,7 @@ def _plan_edit(
     memory = 2 * skeleton.total_entries * _FLOAT + _vector_memory(vectors)
     facts: dict[str, int | str] = {"vectors": len(vectors)}
     if tasks:
-        sparsities = [float(str(vector.header.config.get("sparsity", 0.0))) for vector in vectors]
+        sparsities = [header_sparsity(vector.header) for vector in vectors]
         facts["coefficients"] = len(coefficient_grid(grid, sparsities))
         facts["validation_examples"] = sum(
             len(load_split(find_task(name), "val")) for name in tasks

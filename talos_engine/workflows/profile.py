@@ -1,6 +1,7 @@
 """``talos profile``: seconds per step and peak memory of each fine-tuning method.
 
-Each method is measured in a fresh process, so that the memory of one does not count for another.
+Each method is measured in a fresh process and its mask is calibrated in another, so that the
+memory of one does not count for the other.
 """
 
 from __future__ import annotations
@@ -8,11 +9,15 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from talos_engine.artifacts import Header, Mask, check_output, write_metrics
 from talos_engine.configuration import check_at_least, check_fraction
@@ -31,6 +36,7 @@ from talos_engine.workflows.finetune import FinetuneRequest, count_live, make_jo
 from talos_engine.workflows.opening import Common, Session, open_session
 
 WARMUP_STEPS = 3
+_PackedMask: TypeAlias = "dict[str, NDArray[np.bool_]]"
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class MethodCost:
         optimizer: Seconds of clipping and update per step.
         total: Seconds per step.
         mask_s: Seconds to calibrate the mask; 0 without one.
-        start_bytes: Memory before the first measured step.
+        start_bytes: Memory before the first step, those that are not counted included.
         peak_bytes: Peak memory from the first forward pass to the end of the loop.
         memory_source: ``rss`` or ``nvml``.
         batch_size: Examples per step.
@@ -121,6 +127,8 @@ def profile(request: ProfileRequest, progress: Progress = silent) -> ProfileResu
             "schema": 1,
             "command": "profile",
             "model": request.model,
+            "device": str(request.common.runtime().device),
+            "threads": torch.get_num_threads(),
             "task": request.task,
             "iters": request.iters,
             "warmup": WARMUP_STEPS,
@@ -142,16 +150,30 @@ def check_profile(request: ProfileRequest) -> None:
         raise OptionError("--methods needs at least one name, each once")
     for name in request.methods:
         FINETUNE_METHODS.get(name)
+    request.common.runtime()
     check_model_name(request.model)
     find_task(request.task)
     check_output(request.out, force=request.common.force)
 
 
 def _measure_apart(request: ProfileRequest, method: str) -> MethodCost:
-    """Run ``_measure`` in a fresh process and hand over its result or its error."""
+    """The cost of a method, its mask and its steps measured in a fresh process each.
+
+    Memory that calibration has used would otherwise count for the steps.
+    """
+    mask, mask_s = None, 0.0
+    rule = FINETUNE_METHODS.get(method).mask_rule
+    if rule:
+        mask, mask_s = _run_apart(method, _calibrate, request, rule)
+    cost: MethodCost = _run_apart(method, _measure, request, method, mask, mask_s)
+    return cost
+
+
+def _run_apart(method: str, work: Callable[..., Any], *arguments: Any) -> Any:
+    """What ``work`` for a method returns in a fresh process; its error is raised here."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    worker = context.Process(target=_worker, args=(sender, request, method), daemon=True)
+    worker = context.Process(target=_worker, args=(sender, work, arguments), daemon=True)
     worker.start()
     sender.close()
     try:
@@ -168,21 +190,25 @@ def _measure_apart(request: ProfileRequest, method: str) -> MethodCost:
         worker.join()
     if isinstance(answer, TalosError):
         raise answer
-    assert isinstance(answer, MethodCost)
     return answer
 
 
-def _worker(sender: Connection, request: ProfileRequest, method: str) -> None:
+def _worker(sender: Connection, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair; it kills us
     try:
-        sender.send(_measure(request, method))
+        sender.send(work(*arguments))
     except TalosError as error:
         sender.send(error)
+    except Exception as error:  # the parent reports it; a traceback here would reach the terminal
+        told = str(error).strip().split("\n")[0]
+        sender.send(DeviceError(f"measuring failed: {type(error).__name__}: {told}"))
     finally:
         sender.close()
 
 
-def _measure(request: ProfileRequest, name: str) -> MethodCost:
+def _measure(
+    request: ProfileRequest, name: str, packed: _PackedMask | None, mask_s: float
+) -> MethodCost:
     runtime = request.common.runtime()
     session = open_session(load_weights(request.model), runtime)
     training: Mapping[str, Any] = {
@@ -194,11 +220,7 @@ def _measure(request: ProfileRequest, name: str) -> MethodCost:
     )
     config = resolve_training(asked)
     method = FINETUNE_METHODS.get(name)
-    mask, mask_s = None, 0.0
-    if method.mask_rule:
-        began = time.perf_counter()
-        mask = _calibrate(request, session, method.mask_rule)
-        mask_s = time.perf_counter() - began
+    mask = _unpack(request, session, method.mask_rule, packed) if packed is not None else None
     job = make_job(session, method, mask, request.task, config, silent)
     live = count_live(job)
     with PeakMemory(runtime.device) as memory:
@@ -213,15 +235,18 @@ def _measure(request: ProfileRequest, name: str) -> MethodCost:
         start_bytes=memory.start_bytes,
         peak_bytes=memory.peak_bytes,
         memory_source=memory.source,
-        batch_size=config.batch_size,
+        batch_size=min(config.batch_size, len(job.labels)),
     )
 
 
-def _calibrate(request: ProfileRequest, session: Session, rule_name: str) -> Mask:
-    """The task's mask by a rule with its default options, not written to disk."""
+def _calibrate(request: ProfileRequest, rule_name: str) -> tuple[_PackedMask, float]:
+    """The task's mask by a rule with its default options, and the seconds that it took."""
+    runtime = Runtime(request.common.runtime().device)
+    session = open_session(load_weights(request.model), runtime)
     rule = MASK_RULES.get(rule_name)
     structure = session.backbone.structure
     state = session.backbone.encoder_state()
+    began = time.perf_counter()
     result = rule.run(
         rule.configure({}),
         MaskContext(
@@ -232,17 +257,23 @@ def _calibrate(request: ProfileRequest, session: Session, rule_name: str) -> Mas
             seed=request.common.seed,
             load_model=lambda: session.classifier(request.task),
             load_inputs=lambda: session.prepare(load_split(find_task(request.task), "val")),
-            runtime=Runtime(session.runtime.device),
+            runtime=runtime,
         ),
     )
-    live = {name: flags for name, flags in result.live.items() if bool(flags.any())}
+    seconds = time.perf_counter() - began
+    return {name: flags.numpy() for name, flags in result.live.items()}, seconds
+
+
+def _unpack(request: ProfileRequest, session: Session, rule: str, packed: _PackedMask) -> Mask:
+    structure = session.backbone.structure
     header = Header(
         kind="mask",
         base=session.weights.info,
-        method=rule_name,
+        method=rule,
         task=request.task,
         config={"sparsity": request.sparsity},
         seed=request.common.seed,
         data="",
     )
+    live = {name: torch.from_numpy(flags) for name, flags in packed.items() if flags.any()}
     return Mask(header, live, {name: structure.shapes[name] for name in structure.maskable})

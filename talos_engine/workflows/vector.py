@@ -114,9 +114,13 @@ def make_vector(request: VectorRequest) -> VectorResult:
     )
 
 
-def vector_sparsity(vector: TaskVector) -> float:
-    """Sparsity k of the mask that the vector was trained under; 0 for a dense one."""
-    value = vector.header.config.get("sparsity", 0.0)
-    if not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise CorruptFileError(f"a vector of task {vector.header.task!r} has sparsity {value!r}")
+def header_sparsity(header: Header) -> float:
+    """Sparsity k of the mask that a vector was trained under; 0 for a dense one.
+
+    Raises:
+        CorruptFileError: the header records no number in [0, 1).
+    """
+    value = header.config.get("sparsity", 0.0)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise CorruptFileError(f"a vector of task {header.task!r} records sparsity {value!r}")
     return float(value)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from talos_engine.configuration import Method
 from talos_engine.masking.selection import count_entries, keep_lowest, live_count
-from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskResult
+from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, MaskResult
 from talos_engine.seeding import derive_seed
 
 
@@ -33,4 +32,4 @@ def select_random(config: RandomConfig, context: MaskContext) -> MaskResult:
     return MaskResult(live=keep_lowest(keys, context.candidates, count))
 
 
-MASK_RULES.register("random")(Method("random", "control; no paper", RandomConfig, select_random))
+MASK_RULES.register("random")(MaskEntry("random", "control; no paper", RandomConfig, select_random))

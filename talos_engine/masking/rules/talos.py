@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from talos_engine.configuration import Method, check_at_least, check_choice, check_fraction
+from talos_engine.configuration import check_at_least, check_choice, check_fraction
 from talos_engine.masking.selection import count_entries, keep_lowest, round_count
-from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskResult
+from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, MaskResult
 from talos_engine.seeding import derive_seed
 from talos_engine.sensitivity.fisher import (
     FISHER_TYPES,
@@ -124,5 +124,7 @@ def _batches(
 
 
 MASK_RULES.register("talos")(
-    Method("talos", "TaLoS, arXiv:2504.02620, Eq. 7 and Alg. 1", TalosConfig, calibrate_talos)
+    MaskEntry(
+        "talos", "TaLoS, arXiv:2504.02620, Eq. 7 and Alg. 1", TalosConfig, calibrate_talos, True
+    )
 )

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from talos_engine.artifacts import TaskVector
-from talos_engine.configuration import Method
 from talos_engine.merging.ops import touched_names, weighted_sum
-from talos_engine.merging.spec import MERGE_METHODS
+from talos_engine.merging.spec import MERGE_METHODS, MergeEntry
 
 
 @dataclass(frozen=True)
@@ -35,5 +34,5 @@ def sum_vectors(
 
 
 MERGE_METHODS.register("sum")(
-    Method("sum", "Ilharco et al. 2023, arXiv:2212.04089", SumConfig, sum_vectors)
+    MergeEntry("sum", "Ilharco et al. 2023, arXiv:2212.04089", SumConfig, sum_vectors, True)
 )

@@ -63,8 +63,8 @@ MODELS.register("tiny-clip")(
         build=_build,
         skeleton=_skeleton,
         training_defaults={
-            "nonlinear": {**_SHARED, "lr": 3e-4},
-            "talos": {**_SHARED, "lr": 1e-3},
+            "": {**_SHARED, "lr": 3e-4},
+            "talos": {"lr": 1e-3},
         },
     )
 )

@@ -372,7 +372,7 @@ def test_vectors_of_different_bases_are_refused(toy_files: Any, tmp_path: Path) 
         ({"coefs": (float("nan"),)}, OptionError, "finite"),
         ({"coefs": (1.0, float("inf"))}, OptionError, "finite"),
         ({"search": True}, OptionError, "exclude each other"),
-        ({"tasks": ("toy-a",)}, OptionError, "--task only goes with --search"),
+        ({"tasks": ("toy-a",)}, OptionError, "--task and --grid only go with --search"),
         ({"method": "average"}, UnknownNameError, "average"),
         ({"options": {"density": 0.2}}, OptionError, "--density"),
         ({"vectors": ()}, OptionError, "no vector"),

@@ -29,7 +29,7 @@ def request_of(out: Path, **changes: Any) -> ProfileRequest:
 @pytest.fixture
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toy model is not known to a fresh process."""
-    monkeypatch.setattr(module, "_measure_apart", module._measure)
+    monkeypatch.setattr(module, "_run_apart", lambda _, work, *arguments: work(*arguments))
 
 
 @pytest.mark.usefixtures("_in_process")
@@ -65,12 +65,12 @@ def test_each_method_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert (tmp_path / "c.json").exists()
 
 
-def die(request: ProfileRequest, method: str) -> MethodCost:
+def die(request: ProfileRequest, method: str, *mask: Any) -> MethodCost:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
 
-def refuse(request: ProfileRequest, method: str) -> MethodCost:
+def refuse(request: ProfileRequest, method: str, *mask: Any) -> MethodCost:
     raise OptionError(f"no {method} today", "come back tomorrow")
 
 

@@ -18,7 +18,7 @@ from talos_engine.artifacts import (
 )
 from talos_engine.errors import MismatchError, OptionError, OutputError, WrongKindError
 from talos_engine.models.loading import load_weights
-from talos_engine.workflows.vector import VectorRequest, make_vector, vector_sparsity
+from talos_engine.workflows.vector import VectorRequest, header_sparsity, make_vector
 
 METHODS = ("talos", "nonlinear")
 
@@ -75,8 +75,8 @@ def test_the_header_tells_where_it_comes_from(toy_files: Any) -> None:
     vector, dense = (read_vector(toy_files.vector("a", method)) for method in METHODS)
     assert vector.header.base == load_weights("toy-clip").info
     assert (vector.header.method, vector.header.task) == ("talos", "toy-a")
-    assert vector_sparsity(vector) == 0.75
-    assert vector_sparsity(dense) == 0.0
+    assert header_sparsity(vector.header) == 0.75
+    assert header_sparsity(dense.header) == 0.0
 
 
 def test_no_change_no_entries(tmp_path: Path, toy_files: Any) -> None:

@@ -8,7 +8,7 @@ out=${1:-demo-output}
 here=$(cd "$(dirname "$0")" && pwd)
 tasks=(digits shapes textures)
 control=letters
-steps=${DEMO_STEPS:-100}
+steps=${DEMO_STEPS:-50}
 methods=(talos nonlinear)
 
 if [ -e "$out" ] && [ ! -e "$out/.made-by-talos-demo" ]; then
@@ -70,12 +70,12 @@ talos evaluate "$out"/*."${tasks[0]}".negated.safetensors --task "${tasks[0]}" \
 say "7/8 disentangle: how much the vectors of ${tasks[0]} and ${tasks[1]} interfere"
 for method in "${methods[@]}"; do
   talos disentangle "$out/$method.${tasks[0]}.vector.safetensors" \
-    "$out/$method.${tasks[1]}.vector.safetensors" --grid 7 --points 128 \
+    "$out/$method.${tasks[1]}.vector.safetensors" --grid 5 --points 128 \
     --plot "$out/$method.xi.png" -o "$out/$method.xi.json"
 done
 
 say "8/8 profile: what a training step costs"
-talos profile --model tiny-clip --task "${tasks[0]}" --iters 10 \
+talos profile --model tiny-clip --task "${tasks[0]}" --iters 5 \
   --plot "$out/cost.png" -o "$out/cost.json"
 
 say "What came out (test accuracy, %; tiny-clip is a small model, not OpenAI's CLIP)"

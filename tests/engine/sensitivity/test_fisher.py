@@ -363,23 +363,6 @@ def test_no_example_is_an_error(small_classifier: Callable[..., nn.Module]) -> N
         estimate_fisher_diag(model, dict(model.named_parameters()), [], FisherConfig())
 
 
-def test_a_bfloat16_runtime_does_not_coarsen_the_scores(
-    toy_session: Session, make_batch: Callable[..., Any]
-) -> None:
-    """Scores rank entries over many orders of magnitude: they are taken in the parameters' dtype."""
-    classifier, inputs, labels = toy_problem(toy_session)
-    parameters = toy_parameters(toy_session, double=False)
-    batch = make_batch(inputs, labels)
-    exact, rough = (
-        estimate_fisher_diag(
-            classifier, parameters, [batch], FisherConfig("type-2"), runtime=Runtime(dtype=dtype)
-        )
-        for dtype in (torch.float32, torch.bfloat16)
-    )
-    for name, value in exact.items():
-        torch.testing.assert_close(rough[name], value, rtol=0.02, atol=1e-12)
-
-
 @pytest.mark.parametrize(
     "given_options",
     [{"fisher": "exact"}, {"score": "cube"}, {"mc_samples": 0}, {"micro_batch": 0}],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from talos_engine.artifacts import (
     write_scores,
 )
 from talos_engine.configuration import check_fraction
-from talos_engine.data.splits import find_task, load_split
+from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.errors import OptionError
 from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, MaskResult
 from talos_engine.models.loading import check_model_name, load_weights
@@ -84,20 +84,16 @@ def calibrate(request: CalibrateRequest, progress: Progress = silent) -> Calibra
     """
     method, config = check_calibrate(request)
     spec = find_task(request.task)
-    runtime = request.common.runtime()
-    session = open_session(load_weights(request.model), runtime)
+    session = open_session(load_weights(request.model), request.common.runtime())
     structure = session.backbone.structure
     examples = load_split(spec, "val")
-    state = session.backbone.encoder_state()
-    context = MaskContext(
-        theta0={name: state[name] for name in structure.maskable},
-        candidates=structure.candidates(request.exclude),
-        zero_scores=shift_invariant_entries(structure),
-        sparsity=request.sparsity,
-        seed=request.common.seed,
-        load_model=lambda: session.classifier(request.task),
-        load_inputs=lambda: session.prepare(examples),
-        runtime=runtime,
+    context = make_context(
+        session,
+        request.task,
+        request.sparsity,
+        request.common.seed,
+        load_examples=lambda: examples,
+        exclude=request.exclude,
         progress=progress,
     )
     result = method.run(config, context)
@@ -128,6 +124,45 @@ def check_calibrate(request: CalibrateRequest) -> tuple[MaskEntry, Any]:
     if request.save_scores is not None and request.save_scores == request.out:
         raise OptionError("--save-scores and --out name the same file")
     return method, config
+
+
+def make_context(
+    session: Session,
+    task: str,
+    sparsity: float,
+    seed: int,
+    *,
+    load_examples: Callable[[], Split],
+    exclude: Sequence[str] = (),
+    progress: Progress = silent,
+) -> MaskContext:
+    """What a mask rule may use, for a model at θ0 and a task.
+
+    Args:
+        session: The model.
+        task: Whose classifier the rule differentiates.
+        sparsity: Fraction of the candidates to freeze.
+        seed: Key of everything random.
+        load_examples: Returns the examples to calibrate with; called if the rule needs any.
+        exclude: Glob patterns of parameters that are never selected.
+        progress: Told how far the work is.
+
+    Raises:
+        OptionError: a pattern matches nothing, or everything is excluded.
+    """
+    structure = session.backbone.structure
+    state = session.backbone.encoder_state()
+    return MaskContext(
+        theta0={name: state[name] for name in structure.maskable},
+        candidates=structure.candidates(exclude),
+        zero_scores=shift_invariant_entries(structure),
+        sparsity=sparsity,
+        seed=seed,
+        load_model=lambda: session.classifier(task),
+        load_inputs=lambda: session.prepare(load_examples()),
+        runtime=session.runtime,
+        progress=progress,
+    )
 
 
 def shift_invariant_entries(structure: EncoderStructure) -> dict[str, Tensor]:

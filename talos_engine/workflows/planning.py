@@ -17,15 +17,19 @@ from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import MismatchError
 from talos_engine.evaluation.accuracy import BATCH_SIZE
 from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
-from talos_engine.masking.selection import count_entries, live_count
-from talos_engine.models.loading import is_checkpoint_path, open_skeleton
+from talos_engine.masking.selection import count_entries, rank_units, unit_counts
+from talos_engine.masking.spec import PlanContext
+from talos_engine.models.loading import architecture_name, is_checkpoint_path, open_skeleton
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import MODELS
-from talos_engine.sensitivity.fisher import FisherConfig
 from talos_engine.training.spec import FINETUNE_METHODS
 from talos_engine.workflows import add, negate
 from talos_engine.workflows.add import AddRequest, check_add
-from talos_engine.workflows.calibrate import CalibrateRequest, check_calibrate
+from talos_engine.workflows.calibrate import (
+    CalibrateRequest,
+    check_calibrate,
+    dense_defaults,
+)
 from talos_engine.workflows.disentangle import (
     DisentangleRequest,
     check_disentangle,
@@ -59,26 +63,26 @@ class _VectorFacts:
 
 def plan_calibrate(request: CalibrateRequest) -> Plan:
     """Entries, examples, memory and disk of a calibration."""
-    _, config = check_calibrate(request)
+    rule, config = check_calibrate(request)
     skeleton = open_skeleton(request.model)
-    total = count_entries(skeleton.structure.candidates(request.exclude))
+    candidates = skeleton.structure.candidates(request.exclude)
+    units = rank_units(skeleton.structure, request.scope)
+    live = [sum(unit_counts(candidates, units, sparsity)) for sparsity in request.sparsities]
+    total = count_entries(candidates)
     facts: dict[str, int | str] = {
         "method": request.method,
+        "scope": request.scope,
         "maskable_entries": total,
-        "live_entries": live_count(total, request.sparsity),
+        "live_entries": live[0] if len(live) == 1 else ", ".join(map(str, live)),
+        "masks": len(live),
         "tensors": len(skeleton.structure.maskable),
-        "disk_bytes": total // 8 + (total * _FLOAT if request.save_scores else 0),
+        "disk_bytes": len(live) * (total // 8) + (total * _FLOAT if request.save_scores else 0),
     }
-    memory = skeleton.total_entries * _FLOAT + 2 * total * _FLOAT
-    rounds = getattr(config, "rounds", 0)
-    if rounds:
-        available = len(load_split(find_task(request.task), "val"))
-        chunk = FisherConfig().chunk
-        facts["rounds"] = rounds
-        facts["examples_per_round"] = min(available, config.batches * config.batch_size)
-        memory += 2 * chunk * total * _FLOAT
-        memory += skeleton.saved_bytes(chunk, skeleton.structure.maskable)
-    return Plan({**facts, "memory_bytes": memory})
+    examples = len(load_split(find_task(request.task), rule.split)) if rule.split else 0
+    training = dense_defaults(architecture_name(request.model))
+    planned = dict(rule.plan(config, PlanContext(skeleton, total, examples, training)))
+    memory = skeleton.total_entries * _FLOAT + 2 * total * _FLOAT + planned.pop("memory_bytes", 0)
+    return Plan({**facts, **planned, "memory_bytes": memory})
 
 
 def plan_finetune(request: FinetuneRequest) -> Plan:

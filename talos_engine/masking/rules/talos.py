@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from talos_engine.configuration import check_at_least, check_choice, check_fraction
-from talos_engine.masking.selection import count_entries, keep_lowest, round_count
-from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, MaskResult
+from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, PlanContext, Ranking
 from talos_engine.seeding import derive_seed
 from talos_engine.sensitivity.fisher import (
     FISHER_TYPES,
@@ -19,6 +18,8 @@ from talos_engine.sensitivity.fisher import (
     FisherConfig,
     estimate_fisher_diag,
 )
+
+_FLOAT = 4  # bytes
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class TalosConfig:
         check_fraction("soft-mask", self.soft_mask)
 
 
-def calibrate_talos(config: TalosConfig, context: MaskContext) -> MaskResult:
-    """A mask of the least sensitive entries: Alg. 1 of arXiv:2504.02620.
+def calibrate_talos(config: TalosConfig, context: MaskContext) -> Ranking:
+    """The last round's ranking, least sensitive first: Alg. 1 of arXiv:2504.02620.
 
     Deviation: density grows as ``(1 − k)^(r/R)``, as the paper's text and code have it. Scores are
     estimated with frozen entries multiplied by ε; entries once frozen stay frozen and unranked.
@@ -65,11 +66,11 @@ def calibrate_talos(config: TalosConfig, context: MaskContext) -> MaskResult:
     """
     classifier = context.load_model()
     inputs, labels = context.load_inputs()
-    total = count_entries(context.candidates)
     live: dict[str, Tensor] = dict(context.candidates)
     first_scores: dict[str, Tensor] | None = None
     used = min(len(labels), config.batches * config.batch_size)
     fisher = FisherConfig(config.fisher, config.mc_samples, config.score, context.seed)
+    scores: dict[str, Tensor] = {}
     for number in range(1, config.rounds + 1):
         order = _example_order(context.seed, number, len(labels))[:used]
         scores = estimate_fisher_diag(
@@ -84,13 +85,10 @@ def calibrate_talos(config: TalosConfig, context: MaskContext) -> MaskResult:
         for name, flags in context.zero_scores.items():
             scores[name][flags] = 0.0
         first_scores = first_scores or scores
-        count = round_count(total, context.sparsity, number, config.rounds)
-        live = keep_lowest(scores, live, count)
+        if number < config.rounds:
+            live = context.keep_lowest(scores, live, context.sparsity, number, config.rounds)
     notes = {"examples": used, "available_examples": len(labels)}
-    notes["live_zero_score"] = sum(
-        int((live[name] & flags).sum()) for name, flags in context.zero_scores.items()
-    )
-    return MaskResult(live, first_scores, notes)
+    return Ranking(scores, live, first_scores, notes)
 
 
 def _example_order(seed: int, number: int, count: int) -> Tensor:
@@ -123,8 +121,27 @@ def _batches(
         context.progress(what, done, len(order))
 
 
+def _plan(config: TalosConfig, context: PlanContext) -> Mapping[str, int]:
+    """Rounds and examples, and the memory of a chunk's per-example gradients."""
+    chunk = FisherConfig().chunk
+    memory = 2 * chunk * context.entries * _FLOAT
+    memory += context.skeleton.saved_bytes(chunk, context.skeleton.structure.maskable)
+    return {
+        "rounds": config.rounds,
+        "examples_per_round": min(context.examples, config.batches * config.batch_size),
+        "memory_bytes": memory,
+    }
+
+
 MASK_RULES.register("talos")(
     MaskEntry(
-        "talos", "TaLoS, arXiv:2504.02620, Eq. 7 and Alg. 1", TalosConfig, calibrate_talos, True
+        "talos",
+        "TaLoS, arXiv:2504.02620, Eq. 7 and Alg. 1",
+        TalosConfig,
+        calibrate_talos,
+        has_scores=True,
+        split="val",
+        one_pass=lambda config: bool(config.rounds == 1),
+        plan=_plan,
     )
 )

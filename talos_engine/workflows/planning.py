@@ -39,6 +39,7 @@ from talos_engine.workflows.evaluate import EvaluateRequest, check_evaluate
 from talos_engine.workflows.finetune import FinetuneRequest, check_finetune, resolve_training
 from talos_engine.workflows.negate import NegateRequest, check_negate
 from talos_engine.workflows.profile import WARMUP_STEPS, ProfileRequest, check_profile
+from talos_engine.workflows.prune import PruneRequest, check_prune
 from talos_engine.workflows.vector import header_sparsity
 
 _FLOAT = 4  # bytes
@@ -146,6 +147,26 @@ def plan_evaluate(request: EvaluateRequest) -> Plan:
             "tasks": len(request.tasks),
             "examples": examples,
             "memory_bytes": _evaluation_memory(skeleton) + skeleton.total_entries * _FLOAT,
+            "disk_bytes": 0,
+        }
+    )
+
+
+def plan_prune(request: PruneRequest) -> Plan:
+    """Models, examples and memory of pruning or perturbing by scores."""
+    headers = check_prune(request)
+    model = request.model or headers[0].base.name
+    for edit, header in zip(request.edits, headers, strict=True):
+        _check_recorded(model, header, edit.scores)
+    skeleton = open_skeleton(model)
+    examples = sum(len(load_split(find_task(name), request.split)) for name in request.tasks)
+    scored = count_entries(skeleton.structure.candidates())
+    return Plan(
+        {
+            "models": 1 + len(request.edits),
+            "tasks": len(request.tasks),
+            "examples": examples,
+            "memory_bytes": _evaluation_memory(skeleton) + 3 * scored * _FLOAT,
             "disk_bytes": 0,
         }
     )

@@ -5,7 +5,8 @@ Measuring what that costs is the affair of whoever evaluates the model afterward
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import TypeAlias
@@ -55,12 +56,17 @@ def choose_lowest_scored(
     exact = Decimal(repr(float(fraction))) * total
     flags = keep_lowest(scores, candidates, int(exact.to_integral_value(ROUND_CEILING)))
     chosen = {name: kept for name, kept in flags.items() if bool(kept.any())}
-    values = torch.cat(
-        [theta0[name].detach().cpu()[kept].double() for name, kept in chosen.items()]
-    )
-    return ChosenEntries(
-        chosen, len(values), float(values.abs().mean()), float(values.std(correction=0))
-    )
+    count = sum(int(torch.count_nonzero(kept)) for kept in chosen.values())
+    mean = sum(float(values.sum()) for values in _values(theta0, chosen)) / count
+    size = sum(float(values.abs().sum()) for values in _values(theta0, chosen)) / count
+    spread = sum(float((values - mean).square().sum()) for values in _values(theta0, chosen))
+    return ChosenEntries(chosen, count, size, math.sqrt(spread / count))
+
+
+def _values(theta0: Mapping[str, Tensor], chosen: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    """The chosen entries of one tensor after another, float64."""
+    for name, kept in chosen.items():
+        yield theta0[name].detach().cpu()[kept].double()
 
 
 def prune_entries(theta0: Mapping[str, Tensor], chosen: ChosenEntries) -> dict[str, Tensor]:

@@ -93,7 +93,7 @@ def problems(draw: st.DrawFn) -> tuple[dict[str, Tensor], dict[str, Tensor], int
     return scores, candidates, draw(st.integers(0, total))
 
 
-@given(problems(), st.sampled_from([1, 3, 1 << 22]))
+@given(problems(), st.sampled_from([1, 3, 1 << 18]))
 def test_it_equals_a_stable_sort(
     problem: tuple[dict[str, Tensor], dict[str, Tensor], int], size: int
 ) -> None:
@@ -137,12 +137,13 @@ def test_minus_zero_is_zero_and_neighbouring_numbers_are_told_apart() -> None:
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-12, 1.0])
 def test_a_large_tensor_equals_torch_sort(scale: float) -> None:
-    """70,000 numbers of which many tie, in the order of ``torch.sort(stable=True)``."""
+    """300,000 numbers of which many tie, in the order of ``torch.sort(stable=True)``."""
+    size = 300_000  # more than one slice
     generator = torch.Generator().manual_seed(1)
-    values = (torch.randn(70_000, generator=generator).square() * 1000).round() * scale
+    values = (torch.randn(size, generator=generator).square() * 1000).round() * scale
     order = torch.sort(values, stable=True).indices
-    for count in (1, 700, 6_999, 35_000, 69_999):
-        kept = keep_lowest({"a": values}, {"a": torch.ones(70_000, dtype=torch.bool)}, count)["a"]
+    for count in (1, 700, 6_999, 35_000, size - 1):
+        kept = keep_lowest({"a": values}, {"a": torch.ones(size, dtype=torch.bool)}, count)["a"]
         assert torch.equal(torch.nonzero(kept)[:, 0], order[:count].sort().values)
 
 

@@ -19,7 +19,7 @@ from talos_engine.artifacts.files import StrPath, atomic_write, check_output, fi
 from talos_engine.artifacts.header import KINDS, SCHEMA, BaseInfo, Header, check_base
 from talos_engine.artifacts.mask import Mask, read_mask, write_mask
 from talos_engine.artifacts.metrics import METRICS_SCHEMA, read_metrics, write_metrics
-from talos_engine.artifacts.scores import Scores, read_scores, write_scores
+from talos_engine.artifacts.scores import Scores, read_scores, read_scores_header, write_scores
 from talos_engine.artifacts.strict_json import JSON, read_json, write_json
 from talos_engine.artifacts.tensors import hash_tensors
 from talos_engine.artifacts.vector import TaskVector, VectorEntry, make_entry, restore
@@ -56,6 +56,7 @@ __all__ = [
     "read_mask",
     "read_metrics",
     "read_scores",
+    "read_scores_header",
     "read_vector",
     "restore",
     "write_checkpoint",

@@ -14,12 +14,12 @@ from torch import Tensor
 from talos_engine.artifacts import read_mask, read_scores
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import OptionError, OutputError, UnknownNameError
+from talos_engine.inspection.tally import count_by_kind
 from talos_engine.masking.selection import live_count
 from talos_engine.models.loading import load_weights
 from talos_engine.workflows.calibrate import (
     CalibrateRequest,
     calibrate,
-    count_by_kind,
     shift_invariant_entries,
 )
 from talos_engine.workflows.opening import Common, Session, open_session

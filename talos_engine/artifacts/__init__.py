@@ -6,7 +6,7 @@ nothing. How the things come to be is the affair of the rooms above.
 
 from __future__ import annotations
 
-from talos_engine.artifacts.artifact_file import inspect_kind
+from talos_engine.artifacts.artifact_file import inspect_kind, read_header
 from talos_engine.artifacts.checkpoint import (
     Checkpoint,
     read_checkpoint,
@@ -17,7 +17,7 @@ from talos_engine.artifacts.container import TensorFile, TensorSpec, open_tensor
 from talos_engine.artifacts.container_writer import write_tensors
 from talos_engine.artifacts.files import StrPath, atomic_write, check_output, file_hash
 from talos_engine.artifacts.header import KINDS, SCHEMA, BaseInfo, Header, check_base
-from talos_engine.artifacts.mask import Mask, read_mask, write_mask
+from talos_engine.artifacts.mask import Mask, MaskFile, open_mask, read_mask, write_mask
 from talos_engine.artifacts.metrics import METRICS_SCHEMA, read_metrics, write_metrics
 from talos_engine.artifacts.scores import Scores, read_scores, read_scores_header, write_scores
 from talos_engine.artifacts.strict_json import JSON, read_json, write_json
@@ -34,6 +34,7 @@ __all__ = [
     "Checkpoint",
     "Header",
     "Mask",
+    "MaskFile",
     "Scores",
     "StrPath",
     "TaskVector",
@@ -48,10 +49,12 @@ __all__ = [
     "hash_tensors",
     "inspect_kind",
     "make_entry",
+    "open_mask",
     "open_tensors",
     "open_vector",
     "read_checkpoint",
     "read_checkpoint_header",
+    "read_header",
     "read_json",
     "read_mask",
     "read_metrics",

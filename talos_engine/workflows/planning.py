@@ -35,6 +35,7 @@ from talos_engine.workflows.evaluate import EvaluateRequest, check_evaluate
 from talos_engine.workflows.finetune import FinetuneRequest, check_finetune, resolve_training
 from talos_engine.workflows.negate import NegateRequest, check_negate
 from talos_engine.workflows.profile import WARMUP_STEPS, ProfileRequest, check_profile
+from talos_engine.workflows.unfinished import check_persistence
 from talos_engine.workflows.vector import header_sparsity
 
 _FLOAT = 4  # bytes
@@ -87,13 +88,11 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
     skeleton = open_skeleton(request.model)
     if mask is not None and request.mask is not None:
         _check_recorded(request.model, mask.header, request.mask)
-    trains = method.run(method.configure({}), skeleton.structure, mask)
-    entries = 0
-    gradients = 0
-    for name, flags in trains.items():
-        numel = math.prod(skeleton.structure.shapes[name])
-        gradients += numel
-        entries += numel if flags is None else int(flags.sum())
+    check_persistence(request.out, request.kept, force=request.common.force)
+    options = method.configure(request.options)
+    trains = method.run(options, skeleton.structure, mask)
+    entries = method.count(options, skeleton.structure, trains)
+    gradients = sum(math.prod(skeleton.structure.shapes[name]) for name in trains)
     memory = _FLOAT * (2 * skeleton.total_entries + gradients + 3 * entries)
     memory += skeleton.saved_bytes(config.batch_size, list(trains))
     return Plan(
@@ -103,8 +102,10 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
             "examples": len(load_split(find_task(request.task), "train")),
             "steps": config.steps,
             "batch_size": config.batch_size,
+            "grad_accum": config.grad_accum,
             "memory_bytes": memory,
-            "disk_bytes": skeleton.total_entries * _FLOAT,
+            "disk_bytes": skeleton.total_entries * _FLOAT
+            + (3 * entries * _FLOAT if request.kept.checkpoint_every else 0),
         }
     )
 

@@ -92,6 +92,11 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "unknown profile method": (2, "magic", ("profile", "--model", "toy-clip", "--task", "toy-a", "--methods", "talos,magic")),
     "profile of nothing": (2, "--methods", ("profile", "--model", "toy-clip", "--task", "toy-a", "--methods", ",")),
     "learning rate breaks down": (1, "the loss became nan at step 2", (*FINETUNE, "--lr", "1e30", "--warmup", "0", "--steps", "3")),
+    "no batch to accumulate": (2, "--grad-accum", (*FINETUNE, "--grad-accum", "0")),
+    "smoothing of everything": (2, "--label-smoothing", (*FINETUNE, "--label-smoothing", "1")),
+    "measuring for nothing": (2, "--early-stop", (*FINETUNE, "--validate-every", "3")),
+    "checkpoints below 0": (2, "--checkpoint-every", (*FINETUNE, "--checkpoint-every", "-1")),
+    "log over the output": (2, "--log names", (*FINETUNE, "-o", "c", "--log", "c")),
     "missing config": (2, "nowhere.toml", (*CALIBRATE, "--config", "nowhere.toml")),
 }  # fmt: skip
 

@@ -164,7 +164,12 @@ def test_each_reader_refuses_each_other_kind(
     path = tmp_path / "other"
     sample.write(path)
     assert inspect_kind(path) == kind
-    nouns = {"vector": "a task vector", "scores": "a scores file", "metrics": "a metrics file"}
+    nouns = {
+        "vector": "a task vector",
+        "scores": "a scores file",
+        "resume": "the state of an unfinished run",
+        "metrics": "a metrics file",
+    }
     noun = nouns.get(kind, f"a {kind}")
     for name, reader in samples.items():
         if name == kind:

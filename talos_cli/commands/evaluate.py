@@ -47,6 +47,14 @@ def evaluate(
             help="Single-task checkpoint or vector, one per task: adds normalized accuracy."
         ),
     ] = None,
+    linearize: Annotated[
+        bool,
+        typer.Option(
+            "--linearize",
+            help="Evaluate every model's first-order expansion at the base. Models whose file "
+            "records that they were trained so are evaluated so anyway.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="JSON file.", show_default="none written")
     ] = None,
@@ -66,6 +74,7 @@ def evaluate(
         model=model,
         split=split,
         singles=tuple(single or ()),
+        linearize=linearize,
         common=shared.common(),
     )
     terminal = shared.terminal
@@ -80,6 +89,7 @@ def evaluate(
     rows = []
     for entry in result.models:
         name = "base" if entry.path is None else entry.path.name
+        name += " (linearized)" if entry.evaluation == "linearized" else ""
         cells = [percent(entry.accuracies[each].value) for each in task]
         row = [name, *cells, percent(entry.mean)]
         if entry.normalized is not None:

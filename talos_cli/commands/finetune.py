@@ -23,7 +23,8 @@ def finetune(
     method: Annotated[
         str,
         typer.Option(
-            help="talos trains the live entries of a mask, nonlinear everything.",
+            help="talos trains the live entries of a mask, nonlinear everything, linearized "
+            "everything in the first-order expansion at the base.",
             metavar="|".join(options.FINETUNE_METHODS),
             autocompletion=options.complete("talos_engine.training.methods"),
             callback=options.one_of("fine-tuning method", options.FINETUNE_METHODS),

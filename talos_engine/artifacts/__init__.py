@@ -15,6 +15,12 @@ from talos_engine.artifacts.checkpoint import (
 )
 from talos_engine.artifacts.container import TensorFile, TensorSpec, open_tensors
 from talos_engine.artifacts.container_writer import write_tensors
+from talos_engine.artifacts.evaluation import (
+    LINEARIZED,
+    PLAIN,
+    common_evaluation,
+    recorded_evaluation,
+)
 from talos_engine.artifacts.files import (
     StrPath,
     atomic_write,
@@ -35,7 +41,9 @@ from talos_engine.artifacts.vector_file import VectorFile, open_vector, read_vec
 __all__ = [
     "JSON",
     "KINDS",
+    "LINEARIZED",
     "METRICS_SCHEMA",
+    "PLAIN",
     "SCHEMA",
     "BaseInfo",
     "Checkpoint",
@@ -52,6 +60,7 @@ __all__ = [
     "atomic_write",
     "check_base",
     "check_output",
+    "common_evaluation",
     "file_hash",
     "hash_tensors",
     "inspect_kind",
@@ -66,6 +75,7 @@ __all__ = [
     "read_resume",
     "read_scores",
     "read_vector",
+    "recorded_evaluation",
     "reserve_output",
     "restore",
     "write_checkpoint",

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from talos_engine.artifacts import (
+    LINEARIZED,
+    PLAIN,
     Checkpoint,
     Header,
     Mask,
@@ -232,6 +234,7 @@ def _make_header(
             **request.common.recorded(),
             "mask": _describe_mask(request.mask, mask),
             "options": asdict(method.configure(request.options)),
+            "evaluation": LINEARIZED if method.linearized else PLAIN,
         },
         seed=request.common.seed,
         data=load_split(find_task(request.task), "train").fingerprint,

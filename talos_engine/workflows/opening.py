@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from talos_engine.artifacts import BaseInfo, TaskVector, hash_tensors, read_vector, restore
+from talos_engine.artifacts import (
+    LINEARIZED,
+    PLAIN,
+    BaseInfo,
+    TaskVector,
+    common_evaluation,
+    hash_tensors,
+    read_vector,
+    restore,
+)
 from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.device import Runtime, resolve_runtime
 from talos_engine.errors import MismatchError, OptionError
@@ -67,7 +76,7 @@ class Session:
     runtime: Runtime
 
     def evaluation_task(
-        self, task: str, split: str, points: int = 0, seed: int = 0
+        self, task: str, split: str, points: int = 0, seed: int = 0, evaluation: str = PLAIN
     ) -> EvaluationTask:
         """A task's split, prepared, with its classifier.
 
@@ -76,6 +85,7 @@ class Session:
             split: ``train``, ``val`` or ``test``.
             points: Keep a random subset of at most this size; 0 keeps everything.
             seed: Key of the subset.
+            evaluation: ``plain``, or ``linearized`` for the encoder's expansion at θ0.
         """
         examples = load_split(find_task(task), split)
         inputs, labels = self.prepare(examples)
@@ -83,7 +93,12 @@ class Session:
             generator = torch.Generator().manual_seed(seed)
             chosen = torch.randperm(len(labels), generator=generator)[:points].sort().values
             inputs, labels = inputs[chosen], labels[chosen]
-        return EvaluationTask(task, self.classifier(task), inputs, labels)
+        found = EvaluationTask(task, self.classifier(task), inputs, labels)
+        return self.linearized(found) if evaluation == LINEARIZED else found
+
+    def linearized(self, task: EvaluationTask) -> EvaluationTask:
+        """The same task for the encoder's first-order expansion at θ0, wherever it is edited to."""
+        return replace(task, classifier=self.backbone.linearize(task.classifier))
 
     def prepare(self, examples: Split) -> tuple[Tensor, Tensor]:
         """Model inputs and labels of a split, on the CPU."""
@@ -144,6 +159,34 @@ def check_single_base(weights: BaseWeights, base: BaseInfo, path: Path) -> None:
             f"normalizing needs the base that {path} was made from, not an edited model",
             f"--model {base.name}",
         )
+
+
+def check_expansion_point(weights: BaseWeights, base: BaseInfo, path: Path) -> None:
+    """Raise unless a linearization at these weights is one at the base of this file.
+
+    Raises:
+        MismatchError: the weights were edited since.
+    """
+    if weights.info.hash != base.hash:
+        raise MismatchError(
+            f"{path} is evaluated linearized at the base it was made from, not at an edited model",
+            f"--model {base.name}",
+        )
+
+
+def vectors_evaluation(
+    paths: Sequence[Path], vectors: Sequence[TaskVector], weights: BaseWeights
+) -> str:
+    """How what is made of these vectors must be evaluated: ``plain`` or ``linearized``.
+
+    Raises:
+        MismatchError: they are of both kinds, or linearized and of another base than the weights.
+    """
+    headers = {path: vector.header for path, vector in zip(paths, vectors, strict=True)}
+    evaluation = common_evaluation(headers)
+    if evaluation == LINEARIZED:
+        check_expansion_point(weights, vectors[0].header.base, paths[0])
+    return evaluation
 
 
 def read_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[TaskVector], BaseWeights]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from talos_engine.artifacts import Header, open_vector
+from talos_engine.artifacts import Header, common_evaluation, open_vector
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import MismatchError
 from talos_engine.evaluation.accuracy import BATCH_SIZE
@@ -219,6 +219,7 @@ def _open_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[_Vecto
                 f"{path} was made from another base than {paths[0]}: "
                 f"{vector.header.base.hash[:12]} and {first.hash[:12]}"
             )
+    common_evaluation({path: found.header for path, found in zip(paths, vectors, strict=True)})
     skeleton = open_skeleton(model or first.name)
     known = skeleton.structure.shapes
     for path, vector in zip(paths, vectors, strict=True):

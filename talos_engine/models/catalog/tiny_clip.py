@@ -65,6 +65,7 @@ MODELS.register("tiny-clip")(
         training_defaults={
             "": {**_SHARED, "lr": 3e-4},
             "talos": {"lr": 1e-3},
+            "linearized": {"lr": 1e-3},
         },
     )
 )

@@ -23,15 +23,17 @@ def finetune(
     method: Annotated[
         str,
         typer.Option(
-            help="talos trains the live entries of a mask, nonlinear everything, linearized "
-            "everything in the first-order expansion at the base.",
+            help="talos trains the live entries of a mask (lota: of a lota mask), nonlinear "
+            "everything, linearized everything in the first-order expansion at the base, l-lora "
+            "low-rank updates of Q and V.",
             metavar="|".join(options.FINETUNE_METHODS),
             autocompletion=options.complete("talos_engine.training.methods"),
             callback=options.one_of("fine-tuning method", options.FINETUNE_METHODS),
         ),
     ],
     mask: Annotated[
-        Path | None, typer.Option(help="Mask file; needed by talos. Any mask rule's will do.")
+        Path | None,
+        typer.Option(help="Mask file; needed by talos, which takes any rule's, and by lota."),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Optimizer steps.", show_default="model's")
@@ -56,6 +58,13 @@ def finetune(
     clip: Annotated[
         float | None,
         typer.Option(help="Largest gradient norm; 0: no clipping.", show_default="model's"),
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Of the updates of l-lora.", show_default="16")
+    ] = None,
+    lora_alpha: Annotated[
+        float | None,
+        typer.Option(help="l-lora scales its updates by this over the rank.", show_default="16"),
     ] = None,
     grad_accum: Annotated[
         int | None,
@@ -133,6 +142,7 @@ def finetune(
             "validate_every": validate_every,
         },
         common=shared.common(),
+        options={"rank": rank, "lora_alpha": lora_alpha},
         kept=Persistence(checkpoint_every, resume, log),
     )
     terminal = shared.terminal

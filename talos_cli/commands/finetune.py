@@ -111,6 +111,13 @@ def finetune(
         Path | None,
         typer.Option(help="JSONL file: step, loss, learning rate and time, a line per step."),
     ] = None,
+    log_drift: Annotated[
+        int,
+        typer.Option(
+            help="Steps between measurements of how far per-example gradients have moved from "
+            "those at the base; they go into the log. 0: none. Slow."
+        ),
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Checkpoint.", show_default="TASK.METHOD.safetensors"),
@@ -143,7 +150,7 @@ def finetune(
         },
         common=shared.common(),
         options={"rank": rank, "lora_alpha": lora_alpha},
-        kept=Persistence(checkpoint_every, resume, log),
+        kept=Persistence(checkpoint_every, resume, log, log_drift),
     )
     terminal = shared.terminal
     if shared.dry_run:

@@ -95,12 +95,14 @@ class FinetuneEntry(Method[FinetuneMethod]):
         adapt: Says what the loop works on.
         count: How many entries train; those that move may be more.
         linearized: Whether what it makes is to be evaluated with the encoder linearized at θ0.
+        in_place: Whether the classifier stays the plain one and the encoder's own parameters train.
     """
 
     mask_rule: str = ""
     adapt: Callable[[Any, Trainable], Trainee] = train_encoder
     count: Callable[[Any, EncoderStructure, Flags], int] = count_flags
     linearized: bool = False
+    in_place: bool = True
 
 
 FINETUNE_METHODS: Registry[FinetuneEntry] = Registry(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,16 @@ from talos_engine.artifacts import (
     write_checkpoint,
 )
 from talos_engine.data.splits import find_task, load_split
-from talos_engine.evaluation.accuracy import EvaluationTask, measure_accuracy
+from talos_engine.errors import OptionError
 from talos_engine.models.loading import architecture_name, check_model_name, load_weights
 from talos_engine.models.spec import MODELS, BaseWeights
 from talos_engine.progress import Progress, silent
 from talos_engine.training.early_stopping import EarlyStopping
 from talos_engine.training.loop import StepRecord, TrainConfig, TrainJob, train
 from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry, Trainable, Trainee
+from talos_engine.workflows.observing import log_steps, validate_with
 from talos_engine.workflows.opening import Common, Session, check_base, open_session
-from talos_engine.workflows.training_log import TrainingLog, open_log
+from talos_engine.workflows.training_log import open_log
 from talos_engine.workflows.unfinished import (
     Persistence,
     check_persistence,
@@ -127,8 +128,8 @@ def _finetune(
     keeping = make_keeping(request.out, request.kept, header, session.runtime, stops_early=stops)
     first = keeping.start.step if keeping is not None and keeping.start is not None else 0
     with open_log(request.kept.log, first) as log:
-        observe = _observe_with(log)
-        stopping = _make_stopping(session, trainee, request.task, config, log) if stops else None
+        observe = log_steps(log, session, request.task, request.kept.log_drift, config.seed)
+        stopping = validate_with(log, session, trainee, request.task, config) if stops else None
         records = train(replace(job, stopping=stopping, keeping=keeping, observe=observe))
     trainee.settle()
     state = {name: value.cpu() for name, value in session.backbone.encoder_state().items()}
@@ -149,6 +150,11 @@ def check_finetune(request: FinetuneRequest) -> tuple[FinetuneEntry, Mask | None
     """Method, mask and hyper-parameters, everything that needs no weights being checked."""
     method = FINETUNE_METHODS.get(request.method)
     method.configure(request.options)
+    if request.kept.log_drift and not method.in_place:
+        raise OptionError(
+            f"--log-drift does not go with --method {method.name}",
+            "it needs a method that trains the encoder's own parameters as they are",
+        )
     check_model_name(request.model)
     find_task(request.task)
     check_output(request.out, force=request.common.force)
@@ -239,33 +245,6 @@ def _make_header(
         seed=request.common.seed,
         data=load_split(find_task(request.task), "train").fingerprint,
     )
-
-
-def _make_stopping(
-    session: Session, trainee: Trainee, task: str, config: TrainConfig, log: TrainingLog
-) -> EarlyStopping:
-    inputs, labels = session.prepare(load_split(find_task(task), "val"))
-    held_out = EvaluationTask(task, trainee.classifier, inputs, labels)
-
-    def measure(step: int) -> int:
-        found = measure_accuracy(held_out, session.runtime)
-        log.write(step, validation_accuracy=found.value)
-        return found.correct
-
-    return EarlyStopping(measure, config.validate_every, config.early_stop)
-
-
-def _observe_with(log: TrainingLog) -> Callable[[StepRecord], None]:
-    def observe(record: StepRecord) -> None:
-        log.write(
-            record.step,
-            loss=record.loss,
-            lr=record.lr,
-            step_s=record.total_s,
-            examples=record.examples,
-        )
-
-    return observe
 
 
 def _describe_mask(path: Path | None, mask: Mask | None) -> dict[str, Any] | None:

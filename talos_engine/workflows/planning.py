@@ -94,7 +94,9 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
     entries = method.count(options, skeleton.structure, trains)
     gradients = sum(math.prod(skeleton.structure.shapes[name]) for name in trains)
     memory = _FLOAT * (2 * skeleton.total_entries + gradients + 3 * entries)
-    memory += skeleton.saved_bytes(config.batch_size, list(trains))
+    if method.linearized:  # θ0 beside θ, and their difference
+        memory += 2 * skeleton.encoder_entries * _FLOAT
+    memory += skeleton.saved_bytes(config.batch_size, list(trains), linearized=method.linearized)
     return Plan(
         {
             "method": request.method,
@@ -170,10 +172,7 @@ def plan_profile(request: ProfileRequest) -> Plan:
     check_profile(request)
     skeleton = open_skeleton(request.model)
     structure = skeleton.structure
-    trained = {
-        name: structure.maskable if FINETUNE_METHODS.get(name).mask_rule else structure.trainable
-        for name in request.methods
-    }
+    methods = {name: FINETUNE_METHODS.get(name) for name in request.methods}
     training = {"batch_size": request.batch_size}
     batch = max(
         resolve_training(
@@ -181,7 +180,14 @@ def plan_profile(request: ProfileRequest) -> Plan:
         ).batch_size
         for name in request.methods
     )
-    saved = max(skeleton.saved_bytes(batch, names) for names in trained.values())
+    saved = max(
+        skeleton.saved_bytes(
+            batch,
+            structure.maskable if method.mask_rule else structure.trainable,
+            linearized=method.linearized,
+        )
+        for method in methods.values()
+    )
     return Plan(
         {
             "methods": ", ".join(request.methods),

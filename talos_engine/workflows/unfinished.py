@@ -33,14 +33,20 @@ class Persistence:
         checkpoint_every: Steps between two saves of the run's state; 0 for none.
         resume: Go on with the state of an unfinished run, where there is one.
         log: JSONL file that gets a line per step.
+        log_drift: Steps between two measurements of the sensitivity's drift, which go into the
+            log; 0 for none.
     """
 
     checkpoint_every: int = 0
     resume: bool = False
     log: Path | None = None
+    log_drift: int = 0
 
     def __post_init__(self) -> None:
         check_at_least("checkpoint-every", self.checkpoint_every, 0)
+        check_at_least("log-drift", self.log_drift, 0)
+        if self.log_drift and self.log is None:
+            raise OptionError("--log-drift writes into the log", "say --log FILE")
 
 
 def resume_path(out: Path) -> Path:

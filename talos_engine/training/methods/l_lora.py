@@ -118,5 +118,6 @@ FINETUNE_METHODS.register("l-lora")(
         run=move_queries_and_values,
         adapt=train_factors,
         count=count_factors,
+        in_place=False,
     )
 )

@@ -53,5 +53,6 @@ FINETUNE_METHODS.register("linearized")(
         run=train_everything,
         adapt=train_expansion,
         linearized=True,
+        in_place=False,
     )
 )

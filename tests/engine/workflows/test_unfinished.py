@@ -374,3 +374,25 @@ def test_by_default_twenty_measurements_are_made(toy_files: Any, tmp_path: Path)
         assert module.resolve_training(asked).validate_every == every
     with pytest.raises(OptionError, match="--validate-every only goes with"):
         finetune(dataclasses.replace(request, training={"validate_every": 3}))
+
+
+def test_the_drift_is_logged_and_changes_no_byte(toy_files: Any, tmp_path: Path) -> None:
+    finetune(request_of(toy_files, tmp_path / "a", "talos", log=tmp_path / "log", log_drift=4))
+    finetune(request_of(toy_files, tmp_path / "b", "talos"))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    drifts = [line for line in lines if "drift" in line]
+    assert [line["step"] for line in drifts] == [4, 8]
+    assert 0 < drifts[0]["relative_drift"] < drifts[1]["relative_drift"]
+
+
+def test_drift_needs_a_log_and_a_method_that_trains_in_place(
+    toy_files: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match="--log-drift writes into the log"):
+        Persistence(log_drift=3)
+    for method in ("linearized", "l-lora"):
+        request = request_of(toy_files, tmp_path / "c", method, log=tmp_path / "l", log_drift=3)
+        with pytest.raises(OptionError, match="--log-drift does not go with"):
+            finetune(request)
+    assert list(tmp_path.iterdir()) == []

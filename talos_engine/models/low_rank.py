@@ -99,7 +99,9 @@ def merge_blocks(theta0: Mapping[str, Tensor], blocks: Sequence[LowRankBlock]) -
         dtype = theta0[group.name].dtype
         whole = merged.setdefault(group.name, theta0[group.name].detach().cpu().clone())
         rows = whole[group.start : group.stop]
-        rows.copy_((rows.double() + block.exact_update()).to(dtype))
+        update = block.exact_update()
+        moved = (rows.double() + update).to(dtype)
+        rows.copy_(torch.where(update == 0, rows, moved))  # 0.0 added to −0.0 is another zero
     return merged
 
 

@@ -124,6 +124,7 @@ def _finetune(
     header = _make_header(request, method, mask, config, weights)
     trainee = make_trainee(session, method, request, mask)
     job = make_job(session, trainee, request.task, config, progress)
+    _check_space(request, weights, job)
     stops = config.early_stop > 0
     keeping = make_keeping(request.out, request.kept, header, session.runtime, stops_early=stops)
     first = keeping.start.step if keeping is not None and keeping.start is not None else 0
@@ -245,6 +246,15 @@ def _make_header(
         seed=request.common.seed,
         data=load_split(find_task(request.task), "train").fingerprint,
     )
+
+
+def _check_space(request: FinetuneRequest, weights: BaseWeights, job: TrainJob) -> None:
+    """Raise before the first step if the results would not fit on their disk."""
+    needed = sum(tensor.nbytes for tensor in weights.tensors.values())
+    if request.kept.checkpoint_every:
+        state = 4 * 4 * count_live(job)  # values, two moments, best values
+        needed += 2 * state  # a new one is whole before the old one goes
+    check_output(request.out, force=request.common.force, needed_bytes=needed)
 
 
 def _describe_mask(path: Path | None, mask: Mask | None) -> dict[str, Any] | None:

@@ -94,6 +94,8 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
     entries = method.count(options, skeleton.structure, trains)
     gradients = sum(math.prod(skeleton.structure.shapes[name]) for name in trains)
     memory = _FLOAT * (2 * skeleton.total_entries + gradients + 3 * entries)
+    if config.early_stop:
+        memory += _FLOAT * entries  # the best state
     if method.linearized:  # θ0 beside θ, and their difference
         memory += 2 * skeleton.encoder_entries * _FLOAT
     memory += skeleton.saved_bytes(config.batch_size, list(trains), linearized=method.linearized)

@@ -97,6 +97,10 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "measuring for nothing": (2, "--early-stop", (*FINETUNE, "--validate-every", "3")),
     "checkpoints below 0": (2, "--checkpoint-every", (*FINETUNE, "--checkpoint-every", "-1")),
     "log over the output": (2, "--log names", (*FINETUNE, "-o", "c", "--log", "c")),
+    "drift without a log": (2, "--log-drift writes into the log", (*FINETUNE, "--log-drift", "2")),
+    "rank of another method": (2, "--rank is not an option of method 'nonlinear'", (*FINETUNE, "--rank", "4")),
+    "rank too large": (2, "--rank must be at most 16", (*FINETUNE[:-1], "l-lora", "--rank", "17")),
+    "mask of another rule": (2, "this one is of talos", (*FINETUNE[:-1], "lota", "--mask", "{mask}")),
     "missing config": (2, "nowhere.toml", (*CALIBRATE, "--config", "nowhere.toml")),
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from talos_engine.device import Runtime
 from talos_engine.errors import MismatchError
 from talos_engine.training.early_stopping import EarlyStopping
 from talos_engine.training.loop import StepRecord, TrainConfig, TrainJob, train
@@ -155,3 +156,20 @@ def test_the_global_generator_is_put_back() -> None:
     with seeded_generators(torch.device("cpu"), 1):
         assert torch.equal(torch.rand(3), first)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("sparse", [True, False])
+def test_going_on_on_a_gpu_gives_the_same_bits(sparse: bool) -> None:
+    runtime = Runtime(torch.device("cuda"))
+    flags = torch.rand(6, 2, generator=torch.Generator().manual_seed(7)) < 0.4
+    live = {"hidden.weight": flags} if sparse else {}
+    states: list[TrainState] = []
+    keeping = Keeping(lambda state: states.append(copied(state)), "told", 4)
+    whole, again = WithDropout().cuda(), WithDropout().cuda()
+    train(job_of(whole, live, keeping=keeping, runtime=runtime))
+    on_cpu = {name: value.cpu() for name, value in states[1].tensors.items()}  # as from a file
+    start = TrainState(states[1].step, states[1].stopping, on_cpu)
+    train(job_of(again, live, keeping=Keeping(lambda _: None, "", 0, start), runtime=runtime))
+    assert torch.equal(bits_of(whole), bits_of(again))

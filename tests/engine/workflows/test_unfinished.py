@@ -30,7 +30,7 @@ from talos_engine.workflows.opening import Common
 from talos_engine.workflows.unfinished import Persistence, resume_path
 
 CPU = Common(device="cpu")
-METHODS = ("talos", "nonlinear")
+METHODS = ("talos", "nonlinear", "linearized", "l-lora")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside threads
 
 

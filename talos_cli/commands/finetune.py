@@ -24,8 +24,8 @@ def finetune(
         str,
         typer.Option(
             help="talos trains the live entries of a mask (lota: of a lota mask), nonlinear "
-            "everything, linearized everything in the first-order expansion at the base, l-lora "
-            "low-rank updates of Q and V.",
+            "everything, linearized everything in the first-order expansion at the base (talos "
+            "evaluates what comes of it so too), l-lora low-rank updates of Q and V.",
             metavar="|".join(options.FINETUNE_METHODS),
             autocompletion=options.complete("talos_engine.training.methods"),
             callback=options.one_of("fine-tuning method", options.FINETUNE_METHODS),
@@ -39,7 +39,8 @@ def finetune(
         int | None, typer.Option(help="Optimizer steps.", show_default="model's")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Examples per step.", show_default="model's")
+        int | None,
+        typer.Option(help="Examples per forward and backward pass.", show_default="model's"),
     ] = None,
     lr: Annotated[
         float | None, typer.Option(help="Peak learning rate.", show_default="model's, by method")
@@ -68,7 +69,10 @@ def finetune(
     ] = None,
     grad_accum: Annotated[
         int | None,
-        typer.Option(help="Batches per step, the gradient being their mean.", show_default="1"),
+        typer.Option(
+            help="Batches per step, the gradient being the mean over all their examples.",
+            show_default="1",
+        ),
     ] = None,
     label_smoothing: Annotated[
         float | None,

@@ -20,12 +20,12 @@ from talos_engine.merging.methods.sum import SumConfig, sum_vectors
 from talos_engine.merging.ops import touched_names
 from talos_engine.progress import Progress, silent
 from talos_engine.seeding import derive_seed
+from talos_engine.workflows.expansion import vectors_evaluation
 from talos_engine.workflows.opening import (
     Common,
     check_encoder_only,
     open_session,
     read_vectors,
-    vectors_evaluation,
 )
 
 
@@ -86,7 +86,7 @@ def disentangle(request: DisentangleRequest, progress: Progress = silent) -> Dis
     for path, vector in zip(request.vectors, vectors, strict=True):
         check_encoder_only(touched_names([vector]), session.backbone.structure, str(path))
     seed = derive_seed(request.common.seed, "disentanglement points")
-    evaluation = vectors_evaluation(request.vectors, vectors, weights)
+    evaluation = vectors_evaluation(request.vectors, [each.header for each in vectors], weights)
     found = map_disentanglement(
         EditedEncoder(session.backbone, session.runtime),
         [sum_vectors(SumConfig(), [vector], [1.0]) for vector in vectors],

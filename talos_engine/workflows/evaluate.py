@@ -40,12 +40,12 @@ from talos_engine.models.loading import check_model_name
 from talos_engine.models.spec import BaseWeights
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.progress import Progress, silent
+from talos_engine.workflows.expansion import check_expansion_point
 from talos_engine.workflows.opening import (
     Common,
     apply_vector,
     check_base,
     check_encoder_only,
-    check_expansion_point,
     check_single_base,
     open_session,
     resolve_model,

@@ -24,13 +24,13 @@ from talos_engine.workflows.editing import (
     write_edited,
     write_search_report,
 )
+from talos_engine.workflows.expansion import vectors_evaluation
 from talos_engine.workflows.opening import (
     Common,
     check_base,
     check_encoder_only,
     open_session,
     read_vectors,
-    vectors_evaluation,
 )
 from talos_engine.workflows.vector import header_sparsity
 
@@ -82,7 +82,7 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
     method, config = check_negate(request)
     (vector,), weights = read_vectors([request.vector], request.model)
     base = check_base(weights, vector.header.base, request.vector)
-    evaluation = vectors_evaluation([request.vector], [vector], weights)
+    evaluation = vectors_evaluation([request.vector], [vector.header], weights)
     difference = method.run(config, [vector], [1.0])
     search, report = None, None
     coef = request.coef
@@ -161,7 +161,7 @@ def _search(
     target, control = search_tasks(request, vector.header.task)
     session = open_session(weights, request.common.runtime())
     check_encoder_only(difference, session.backbone.structure, "the vector")
-    evaluation = vectors_evaluation([request.vector], [vector], weights)
+    evaluation = vectors_evaluation([request.vector], [vector.header], weights)
     return search_negation(
         EditedEncoder(session.backbone, session.runtime),
         difference,

@@ -14,7 +14,6 @@ from talos_engine.artifacts import (
     PLAIN,
     BaseInfo,
     TaskVector,
-    common_evaluation,
     hash_tensors,
     read_vector,
     restore,
@@ -159,34 +158,6 @@ def check_single_base(weights: BaseWeights, base: BaseInfo, path: Path) -> None:
             f"normalizing needs the base that {path} was made from, not an edited model",
             f"--model {base.name}",
         )
-
-
-def check_expansion_point(weights: BaseWeights, base: BaseInfo, path: Path) -> None:
-    """Raise unless a linearization at these weights is one at the base of this file.
-
-    Raises:
-        MismatchError: the weights were edited since.
-    """
-    if weights.info.hash != base.hash:
-        raise MismatchError(
-            f"{path} is evaluated linearized at the base it was made from, not at an edited model",
-            f"--model {base.name}",
-        )
-
-
-def vectors_evaluation(
-    paths: Sequence[Path], vectors: Sequence[TaskVector], weights: BaseWeights
-) -> str:
-    """How what is made of these vectors must be evaluated: ``plain`` or ``linearized``.
-
-    Raises:
-        MismatchError: they are of both kinds, or linearized and of another base than the weights.
-    """
-    headers = {path: vector.header for path, vector in zip(paths, vectors, strict=True)}
-    evaluation = common_evaluation(headers)
-    if evaluation == LINEARIZED:
-        check_expansion_point(weights, vectors[0].header.base, paths[0])
-    return evaluation
 
 
 def read_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[TaskVector], BaseWeights]:

@@ -18,6 +18,18 @@ from talos_engine.errors import OptionError
 
 KINDS = ("q", "k", "v", "o", "mlp_in", "mlp_out", "linear", "ln", "conv")
 _LINEAR_KINDS = {"c_fc": "mlp_in", "c_proj": "mlp_out", "out_proj": "o"}
+_T5_KINDS = {
+    "q": "q",
+    "k": "k",
+    "v": "v",
+    "o": "o",
+    "wi": "mlp_in",
+    "wi_0": "mlp_in",
+    "wi_1": "mlp_in",
+    "wo": "mlp_out",
+    "layer_norm": "ln",
+    "final_layer_norm": "ln",
+}
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,33 @@ def image_encoder_structure(visual: nn.Module, prefix: str = "visual.") -> Encod
     }
     ordered = sorted(groups.values(), key=lambda group: list(shapes).index(group.name))
     return EncoderStructure(tuple(shapes), shapes, tuple(ordered))
+
+
+def t5_structure(model: nn.Module, prefix: str = "") -> EncoderStructure:
+    """The structure of a T5 model: attention, feed-forward and normalization layers are maskable.
+
+    Embeddings, relative attention biases and ``lm_head`` are trainable only. Decoder blocks count
+    on from the last encoder block.
+
+    Args:
+        model: A ``transformers`` ``T5ForConditionalGeneration``.
+        prefix: What precedes its parameter names.
+    """
+    own = dict(model.named_parameters())
+    shapes = {prefix + name: tuple(value.shape) for name, value in own.items()}
+    blocks = re.compile(r"encoder\.block\.(\d+)\.")
+    depth = 1 + max(int(found.group(1)) for found in map(blocks.match, own) if found)
+    groups = []
+    for name, value in own.items():
+        parts = name.split(".")
+        kind = _T5_KINDS.get(parts[-2])
+        if kind is None or parts[-1] != "weight":
+            continue
+        layer = -1
+        if parts[1] == "block":
+            layer = int(parts[2]) + (depth if parts[0] == "decoder" else 0)
+        groups.append(ParameterGroup(prefix + name, kind, layer, False, 0, value.shape[0]))
+    return EncoderStructure(tuple(shapes), shapes, tuple(groups))
 
 
 def _module_groups(path: str, module: nn.Module) -> Iterator[ParameterGroup]:

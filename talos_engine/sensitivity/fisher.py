@@ -1,23 +1,32 @@
 """The diagonal of the Fisher information matrix, from per-example gradients of the log-likelihood.
 
-The square is taken per example, never of a batch-averaged gradient. Selecting entries by these
-scores is the masking room's business.
+The square is taken per example, never of a batch-averaged gradient. How per-example gradients are
+had in one backward pass is told in ``taps`` and ``layers``; selecting entries by these scores is
+the masking room's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 from talos_engine.configuration import check_at_least, check_choice
 from talos_engine.device import Runtime
 from talos_engine.errors import TrainingError
+from talos_engine.sensitivity.coverage import (
+    Coverage,
+    add_one_by_one,
+    find_coverage,
+    holding,
+    make_recorder,
+)
+from talos_engine.sensitivity.layers import TAP_MAKERS
+from talos_engine.sensitivity.squared_sums import SquaredSums
+from talos_engine.sensitivity.taps import Recorder, tapped
 
 FISHER_TYPES = ("mc", "type-2", "empirical")
 SCORE_KINDS = ("square", "abs")
@@ -33,20 +42,20 @@ class FisherConfig:
         mc_samples: Draws per example for ``mc``.
         score: ``square`` for Eq. 7, ``abs`` for the variant of the paper's footnote 2.
         seed: Key of the label draws.
-        chunk: Examples differentiated at once; bounds the memory, not the result.
+        micro_batch: Examples in one forward and backward pass; bounds the memory, not the result.
     """
 
     fisher: str = "mc"
     mc_samples: int = 1
     score: str = "square"
     seed: int = 0
-    chunk: int = 16
+    micro_batch: int = 64
 
     def __post_init__(self) -> None:
         check_choice("fisher", self.fisher, FISHER_TYPES)
         check_choice("score", self.score, SCORE_KINDS)
         check_at_least("mc-samples", self.mc_samples, 1)
-        check_at_least("chunk", self.chunk, 1)
+        check_at_least("micro-batch", self.micro_batch, 1)
 
 
 @dataclass(frozen=True)
@@ -72,96 +81,115 @@ def estimate_fisher_diag(
     *,
     round_index: int = 0,
     runtime: Runtime | None = None,
+    scored: Collection[str] | None = None,
+    coverage: Coverage | None = None,
 ) -> dict[str, Tensor]:
     """The Fisher diagonal at ``parameters``: Eq. 7 of arXiv:2504.02620, deviation: none.
 
     Args:
-        classifier: Maps inputs to logits, shape (batch, classes).
+        classifier: Maps inputs to logits, shape (batch, classes); in evaluation mode, so that one
+            example's logits do not depend on another example.
         parameters: Values at which to differentiate, by parameter name; those of the classifier
-            that are not named keep their own value and get no score.
+            that are not named keep their own value.
         batches: The examples; every one counts the same.
         config: Kind of expectation, score and label draws.
         round_index: Calibration round, part of the key of the label draws.
-        runtime: Device; gradients are taken in the parameters' own dtype.
+        runtime: Device, and the precision of the forward pass; squares are summed in float32, or
+            in float64 where the parameters are.
+        scored: Names among ``parameters`` that get a score; ``None`` means all of them.
+        coverage: What ``find_coverage`` found for this classifier; ``None`` tries it here.
 
     Returns:
-        For each name in ``parameters`` a tensor of its shape, non-negative, averaged over examples.
+        For each scored name a tensor of its shape, non-negative, averaged over examples.
 
     Raises:
         TrainingError: a gradient is not finite, or there is no example.
     """
     runtime = runtime or Runtime()
     values = {name: tensor.detach().to(runtime.device) for name, tensor in parameters.items()}
-    totals = {
-        name: torch.zeros_like(tensor, dtype=_sum_dtype(tensor)) for name, tensor in values.items()
-    }
+    names = [name for name in values if scored is None or name in scored]
     count = 0
-    with _plain_attention():
-        for batch in batches:
-            for chunk in _split(batch, config.chunk, runtime):
-                _accumulate(classifier, values, chunk, config, round_index, runtime, totals)
-                count += len(chunk.labels)
-    if count == 0:
+    recorder: Recorder | None = None
+    slow: SquaredSums | None = None
+    for batch in batches:
+        for part in _split(batch, config.micro_batch, runtime):
+            if recorder is None or slow is None:
+                coverage = coverage or find_coverage(classifier, values, names, part.inputs)
+                fast_names = coverage.covered.intersection(names)
+                recorder = make_recorder(classifier, values, fast_names, config.score)
+                slow = SquaredSums(values, set(names) - fast_names, config.score)
+            with holding(classifier, values):
+                _accumulate(classifier, part, config, round_index, runtime, recorder, slow)
+            count += len(part.labels)
+    if recorder is None or slow is None:
         raise TrainingError("no example to estimate the Fisher diagonal from")
-    for name, total in totals.items():
-        if not bool(torch.isfinite(total.div_(count)).all()):
+    totals = recorder.sums.results() | slow.results()
+    for name in names:
+        if not bool(torch.isfinite(totals[name].div_(count)).all()):
             raise TrainingError(f"the gradient of {name!r} is not finite")
-    return totals
+    return {name: totals[name] for name in names}
 
 
 def _accumulate(
     classifier: nn.Module,
-    values: Mapping[str, Tensor],
-    chunk: ExampleBatch,
+    part: ExampleBatch,
     config: FisherConfig,
     round_index: int,
     runtime: Runtime,
-    totals: dict[str, Tensor],
+    recorder: Recorder,
+    slow: SquaredSums,
 ) -> None:
-    def log_likelihood(parameters: Mapping[str, Tensor], inputs: Tensor, label: Tensor) -> Tensor:
-        logits = functional_call(classifier, dict(parameters), (inputs[None],))[0]  # (classes,)
-        return _log_probability(logits, label)
-
-    per_example = vmap(grad(log_likelihood), in_dims=(None, 0, 0))
-    for labels, weights in _label_passes(classifier, values, chunk, config, round_index, runtime):
-        gradients = per_example(dict(values), chunk.inputs, labels)
-        for name, gradient in gradients.items():  # (n, *shape)
-            per_entry = gradient.abs() if config.score == "abs" else gradient.square()
-            flat = per_entry.flatten(1).to(totals[name].dtype)  # (n, entries)
-            totals[name] += (weights.to(flat.device, flat.dtype) @ flat).view_as(totals[name])
-
-
-def _log_probability(logits: Tensor, label: Tensor) -> Tensor:
-    return torch.log_softmax(logits, dim=-1).gather(0, label[None])[0]
+    """Add the scores of some examples: one forward pass, and a backward pass per label drawn."""
+    with torch.enable_grad(), tapped(classifier, recorder, TAP_MAKERS):
+        recorder.examples = len(part.labels)
+        with runtime.autocast():
+            logits = classifier(part.inputs)  # (n, classes)
+        wide = logits.float() if logits.dtype.itemsize < 4 else logits
+        log_p = torch.log_softmax(wide, dim=-1)
+        passes = _label_passes(log_p.detach(), part, config, round_index)
+        for number, (labels, weights) in enumerate(passes):
+            # Scores are linear in |g| but quadratic in g: there a weight enters as its root.
+            factors = weights if config.score == "abs" else weights.sqrt()
+            factors = factors.to(log_p.device, log_p.dtype)
+            if log_p.requires_grad:
+                loss = (factors * log_p.gather(1, labels[:, None])[:, 0]).sum()
+                loss.backward(retain_graph=number + 1 < len(passes))
+            passes[number] = (labels, factors)
+    if len(slow):
+        for labels, factors in passes:
+            with runtime.autocast():
+                add_one_by_one(classifier, part.inputs, labels, factors, slow)
 
 
 @torch.no_grad()
 def _label_passes(
-    classifier: nn.Module,
-    values: Mapping[str, Tensor],
-    chunk: ExampleBatch,
-    config: FisherConfig,
-    round_index: int,
-    runtime: Runtime,
+    log_p: Tensor, part: ExampleBatch, config: FisherConfig, round_index: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Pairs (labels, weights), each of shape (n,), whose weighted sum is the expectation."""
+    """Pairs (labels, weights), each of shape (n,), whose weighted sum is the expectation.
+
+    Args:
+        log_p: Log-probabilities, shape (n, classes).
+        part: The examples.
+        config: Kind of expectation.
+        round_index: Part of the key of the draws.
+    """
+    device = log_p.device
     if config.fisher == "empirical":
-        return [(chunk.labels, torch.ones(len(chunk.labels), device=runtime.device))]
-    logits = functional_call(classifier, dict(values), (chunk.inputs,)).cpu()
-    probabilities = torch.softmax(logits.double(), dim=-1)  # (n, classes)
+        return [(part.labels, torch.ones(len(part.labels), device=device))]
+    probabilities = torch.softmax(log_p.cpu().double(), dim=-1)  # (n, classes)
     if config.fisher == "type-2":
         return [
-            (torch.full_like(chunk.labels, label), probabilities[:, label])
+            (torch.full_like(part.labels, label), probabilities[:, label])
             for label in range(probabilities.shape[1])
         ]
-    weight = torch.full((len(chunk.labels),), 1 / config.mc_samples, device=runtime.device)
+    weight = torch.full((len(part.labels),), 1 / config.mc_samples, dtype=torch.float64)
     cumulative = probabilities.cumsum(dim=1)
     passes = []
     for draw in range(config.mc_samples):
-        uniform = draw_uniform(config.seed, chunk.ids, round_index, draw) * cumulative[:, -1:]
+        uniform = draw_uniform(config.seed, part.ids, round_index, draw) * cumulative[:, -1:]
         labels = torch.searchsorted(cumulative, uniform, right=True)[:, 0]
         labels = labels.clamp_(max=cumulative.shape[1] - 1)
-        passes.append((labels.to(runtime.device), weight))
+        passes.append((labels.to(device), weight))
     return passes
 
 
@@ -187,19 +215,3 @@ def _split(batch: ExampleBatch, size: int, runtime: Runtime) -> Iterator[Example
             batch.inputs[chosen].to(runtime.device),
             batch.labels[chosen].to(runtime.device),
         )
-
-
-def _sum_dtype(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype is torch.float64 else torch.float32
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Attention through kernels that function transforms support; restored afterwards."""
-    was_fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(was_fast)

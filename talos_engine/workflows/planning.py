@@ -74,11 +74,11 @@ def plan_calibrate(request: CalibrateRequest) -> Plan:
     rounds = getattr(config, "rounds", 0)
     if rounds:
         available = len(load_split(find_task(request.task), "val"))
-        chunk = FisherConfig().chunk
+        together = FisherConfig().micro_batch
         facts["rounds"] = rounds
         facts["examples_per_round"] = min(available, config.batches * config.batch_size)
-        memory += 2 * chunk * total * _FLOAT
-        memory += skeleton.saved_bytes(chunk, skeleton.structure.maskable)
+        memory += total * _FLOAT
+        memory += skeleton.saved_bytes(together, skeleton.structure.maskable)
     return Plan({**facts, "memory_bytes": memory})
 
 

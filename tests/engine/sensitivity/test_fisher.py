@@ -151,7 +151,7 @@ def test_every_maskable_tensor_equals_the_naive_loop(
         classifier,
         toy_parameters(toy_session, double=double),
         [make_batch(inputs, labels, ids)],
-        FisherConfig(fisher, mc_samples=3, score=score, seed=5, chunk=3),
+        FisherConfig(fisher, mc_samples=3, score=score, seed=5, micro_batch=3),
         round_index=2,
     )
     assert list(found) == list(toy_session.backbone.structure.maskable)
@@ -194,7 +194,7 @@ def test_neither_chunks_nor_batches_nor_their_order_matter(
 
     def scores(pieces: list[list[int]], chunk: int) -> dict[str, Tensor]:
         batches = [make_batch(inputs[rows], labels[rows], ids[rows]) for rows in pieces]
-        config = FisherConfig(fisher, mc_samples=2, chunk=chunk)
+        config = FisherConfig(fisher, mc_samples=2, micro_batch=chunk)
         return estimate_fisher_diag(model, dict(model.named_parameters()), batches, config)
 
     reference = scores([list(range(11))], 100)
@@ -219,7 +219,7 @@ def test_draws_are_distributed_as_the_models_probabilities(make_batch: Callable[
         model,
         dict(model.named_parameters()),
         [batch],
-        FisherConfig("mc", mc_samples=samples, chunk=500),
+        FisherConfig("mc", mc_samples=samples, micro_batch=500),
     )
     shares = drawn_shares(scores["bias"], probabilities)
     assert float(shares.sum()) == pytest.approx(1)
@@ -232,7 +232,7 @@ def test_impossible_labels_are_never_drawn(make_batch: Callable[..., Any]) -> No
     model = Constant([1e-300, 1.0, 1e-300])
     batch = make_batch(torch.zeros(300, 1), torch.zeros(300, dtype=torch.int64))
     scores = estimate_fisher_diag(
-        model, dict(model.named_parameters()), [batch], FisherConfig("mc", chunk=300)
+        model, dict(model.named_parameters()), [batch], FisherConfig("mc", micro_batch=300)
     )
     assert scores["bias"].tolist() == pytest.approx([0, 0, 0], abs=1e-30)
 
@@ -363,26 +363,9 @@ def test_no_example_is_an_error(small_classifier: Callable[..., nn.Module]) -> N
         estimate_fisher_diag(model, dict(model.named_parameters()), [], FisherConfig())
 
 
-def test_a_bfloat16_runtime_does_not_coarsen_the_scores(
-    toy_session: Session, make_batch: Callable[..., Any]
-) -> None:
-    """Scores rank entries over many orders of magnitude: they are taken in the parameters' dtype."""
-    classifier, inputs, labels = toy_problem(toy_session)
-    parameters = toy_parameters(toy_session, double=False)
-    batch = make_batch(inputs, labels)
-    exact, rough = (
-        estimate_fisher_diag(
-            classifier, parameters, [batch], FisherConfig("type-2"), runtime=Runtime(dtype=dtype)
-        )
-        for dtype in (torch.float32, torch.bfloat16)
-    )
-    for name, value in exact.items():
-        torch.testing.assert_close(rough[name], value, rtol=0.02, atol=1e-12)
-
-
 @pytest.mark.parametrize(
     "given_options",
-    [{"fisher": "exact"}, {"score": "cube"}, {"mc_samples": 0}, {"chunk": 0}],
+    [{"fisher": "exact"}, {"score": "cube"}, {"mc_samples": 0}, {"micro_batch": 0}],
     ids=str,
 )
 def test_options_have_ranges(given_options: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from talos_cli.errors import reported
 from talos_cli.render import Terminal
@@ -45,6 +46,41 @@ def complete(package: str) -> Callable[[str], list[str]]:
         return [name for name in list_names(package) if name.startswith(incomplete)]
 
     return names
+
+
+def takes_pairs(*names: str) -> type[TyperCommand]:
+    """Command class whose repeatable options of these names take two words each time.
+
+    Typer knows pairs and repeatable options, but not both at once. The options are declared as
+    lists of text with ``parser=whole`` and ``callback=scored_fraction``.
+    """
+
+    class TakesPairs(TyperCommand):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            for parameter in self.params:
+                if parameter.name in names:
+                    parameter.nargs = 2
+
+    return TakesPairs
+
+
+def whole(value: Any) -> Any:
+    """Parser that leaves a value as it is."""
+    return value
+
+
+def scored_fraction(pairs: list[Any] | None) -> list[tuple[Path, float]]:
+    """Callback that makes pairs of a file and a number of what was given."""
+    found = []
+    for pair in pairs or ():
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise typer.BadParameter(f"{pair!r} is no pair of a scores file and a fraction")
+        try:
+            found.append((Path(str(pair[0])), float(pair[1])))
+        except (TypeError, ValueError):
+            raise typer.BadParameter(f"{pair[1]!r} is not a number") from None
+    return found
 
 
 complete_tasks = complete("talos_engine.data.embedded")

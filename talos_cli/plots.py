@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from talos_cli.render import label_scores
 from talos_engine.artifacts import atomic_write
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from talos_engine.evaluation.disentanglement import DisentanglementMap
     from talos_engine.workflows.profile import MethodCost
+    from talos_engine.workflows.prune import EditedModel
+
+_PAST = {"prune": "pruned", "perturb": "perturbed"}
 
 
 def draw_disentanglement(
@@ -71,6 +75,47 @@ def draw_costs(costs: Sequence[MethodCost], path: Path, *, force: bool) -> None:
     times.legend()
     memory.bar(names, [cost.peak_bytes / 2**20 for cost in costs], color="tab:green")
     memory.set_ylabel(f"peak memory, MiB ({costs[0].memory_source})")
+    _save(figure, path, force)
+
+
+def draw_ratios(
+    tasks: Sequence[str], models: Sequence[EditedModel], path: Path, *, force: bool
+) -> None:
+    """Heatmap of accuracy ratios as in Fig. 1 and 10 of arXiv:2504.02620.
+
+    Args:
+        tasks: Tasks evaluated, the columns.
+        models: One per row; each edit at each fraction has a panel of its own.
+        path: PNG file to write.
+        force: Whether an existing file is replaced.
+    """
+    from matplotlib.figure import Figure
+
+    panels: dict[tuple[str, float], list[EditedModel]] = {}
+    for model in models:
+        panels.setdefault((model.edit.edit, model.edit.fraction), []).append(model)
+    tallest = max(len(rows) for rows in panels.values())
+    size = (1.9 + len(panels) * (1.7 + 0.72 * len(tasks)), 2.2 + 0.62 * tallest)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    top = max(1.0, *(ratio for model in models for ratio in model.ratios.values()))
+    for axes, ((edit, fraction), rows) in zip(grid, panels.items(), strict=True):
+        values = [[model.ratios[task] for task in tasks] for model in rows]
+        image = axes.imshow(values, cmap="viridis", vmin=0.0, vmax=top, aspect="auto")
+        for row, line in enumerate(values):
+            for column, value in enumerate(line):
+                colour = "black" if value > 0.6 * top else "white"
+                axes.text(
+                    column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9
+                )
+        axes.set_xticks(range(len(tasks)), tasks, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_yticks(
+            range(len(rows)), [label_scores(model.task, model.method) for model in rows]
+        )
+        axes.set_xlabel("evaluated on")
+        axes.set_title(f"lowest {100 * fraction:g}% {_PAST[edit]}", fontsize=11)
+    grid[0].set_ylabel("lowest scores of")
+    figure.colorbar(image, ax=list(grid), label="accuracy ratio to the base")
     _save(figure, path, force)
 
 

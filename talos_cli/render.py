@@ -129,3 +129,8 @@ def _new_bars() -> Any:
 def percent(value: float) -> str:
     """A fraction as a percentage with one decimal."""
     return f"{100 * value:.1f}"
+
+
+def label_scores(task: str, method: str) -> str:
+    """What a scores file is called: its task, and its rule where that is not the usual one."""
+    return task if method == "talos" else f"{task} ({method})"

@@ -302,3 +302,24 @@ def toy_files(tmp_path_factory: pytest.TempPathFactory) -> ToyFiles:
             for sparse in ("auto", "always", "never"):
                 make_vector(VectorRequest(path, files.vector(task, method, sparse), sparse=sparse))
     return files
+
+
+@pytest.fixture(scope="session")
+def toy_scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scores of the toy model on ``toy-a``."""
+    from talos_engine.workflows.calibrate import CalibrateRequest, calibrate
+
+    folder = tmp_path_factory.mktemp("toy-scores")
+    path = folder / "a.scores.safetensors"
+    calibrate(
+        CalibrateRequest(
+            "toy-clip",
+            "toy-a",
+            0.9,
+            folder / "mask",
+            options={"rounds": 1, "batches": 1},
+            save_scores=path,
+            common=Common(device="cpu"),
+        )
+    )
+    return path

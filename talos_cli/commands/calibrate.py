@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from talos_cli import options
 from talos_cli.options import Shared, command
-from talos_cli.render import percent
+from talos_cli.render import Terminal, percent
+
+if TYPE_CHECKING:
+    from talos_engine.workflows.calibrate import CalibrateResult
+
+SCOPES = ("global", "layer", "tensor")
 
 
-@command(precision=False)
+@command()
 def calibrate(
     *,
     model: options.Model,
     task: options.TaskName,
     sparsity: Annotated[
-        float, typer.Option(help="Fraction of the maskable entries to freeze, in [0, 1).")
+        str,
+        typer.Option(
+            help="Fraction of the maskable entries to freeze, in [0, 1). Several with commas make "
+            "a mask each from one scoring pass; talos then needs --rounds 1.",
+            metavar="K[,K …]",
+        ),
     ],
     method: Annotated[
         str,
@@ -36,7 +47,8 @@ def calibrate(
         int | None, typer.Option(help="talos: batches scored per round.", show_default="10")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="talos: examples per batch.", show_default="128")
+        int | None,
+        typer.Option(help="talos, lota: examples per batch.", show_default="128; lota: model's"),
     ] = None,
     fisher: Annotated[
         str | None,
@@ -64,6 +76,45 @@ def calibrate(
             show_default="square",
         ),
     ] = None,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(
+            help="talos: examples in one forward and backward pass; less needs less memory.",
+            show_default="64",
+        ),
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool | None,
+        typer.Option(
+            "--gradient-checkpointing",
+            help="talos: recompute activations in the backward pass; slower, less memory.",
+            show_default="off",
+        ),
+    ] = None,
+    lota_steps: Annotated[
+        int | None, typer.Option(help="lota: steps of the dense run.", show_default="40")
+    ] = None,
+    lota_lr: Annotated[
+        float | None,
+        typer.Option(help="lota: peak learning rate of the dense run.", show_default="model's"),
+    ] = None,
+    magnitude_keep: Annotated[
+        str | None,
+        typer.Option(
+            help="magnitude: which end of |θ0| trains.",
+            metavar="lowest|highest",
+            show_default="lowest",
+        ),
+    ] = None,
+    scope: Annotated[
+        str,
+        typer.Option(
+            help="Where entries compete: over everything, within each transformer block (what "
+            "lies outside being one more), or within each tensor.",
+            metavar="|".join(SCOPES),
+            callback=options.one_of("scope", SCOPES),
+        ),
+    ] = "global",
     exclude: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,23 +123,38 @@ def calibrate(
         ),
     ] = None,
     save_scores: Annotated[
-        Path | None, typer.Option(help="Write the first round's scores to this file too.")
+        Path | None,
+        typer.Option(help="talos, magnitude: write the scores at θ0 to this file too."),
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", help="Name the parameters that had to be scored one example at a time."
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Mask file.", show_default="TASK.mask.safetensors"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Mask file. '{sparsity}' in its name stands for the number; with several "
+            "sparsities it must be there.",
+            show_default="TASK.mask.safetensors, or TASK.{sparsity}.mask.safetensors",
+        ),
     ] = None,
     shared: Shared,
 ) -> None:
-    """Find the least sensitive entries of a model on a task and write them as a mask."""
-    from talos_engine.workflows.calibrate import CalibrateRequest
-    from talos_engine.workflows.calibrate import calibrate as run
+    """Find the entries of a model that a task may train and write them as a mask."""
+    from talos_engine.workflows.calibrate import PLACE, CalibrateRequest
+    from talos_engine.workflows.calibrate import calibrate_each as run
 
+    sparsities = _parse_numbers(sparsity)
+    name = f"{task}.{PLACE}.mask.safetensors" if len(sparsities) > 1 else f"{task}.mask.safetensors"
     request = CalibrateRequest(
         model=model,
         task=task,
-        sparsity=sparsity,
-        out=out or Path(f"{task}.mask.safetensors"),
+        sparsity=sparsities,
+        out=out or Path(name),
         method=method,
         options={
             "rounds": rounds,
@@ -98,7 +164,13 @@ def calibrate(
             "mc_samples": mc_samples,
             "soft_mask": soft_mask,
             "score": score,
+            "micro_batch": micro_batch,
+            "gradient_checkpointing": gradient_checkpointing,
+            "lota_steps": lota_steps,
+            "lota_lr": lota_lr,
+            "magnitude_keep": magnitude_keep,
         },
+        scope=scope,
         exclude=tuple(exclude or ()),
         save_scores=save_scores,
         common=shared.common(),
@@ -110,30 +182,71 @@ def calibrate(
         terminal.plan(plan_calibrate(request))
         return
     with terminal.progress() as progress:
-        result = run(request, progress)
+        results = run(request, progress)
+    for result in results:
+        _show(terminal, method, task, result)
+    _note(terminal, results[0].notes)
+    _note_slow(terminal, results[0].slow, verbose=verbose)
+    masks = [_describe(result) for result in results]
+    terminal.result(
+        "\n".join(str(result.path) for result in results),
+        {"masks": masks, **(masks[0] if len(masks) == 1 else {})},
+    )
+
+
+def _parse_numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is not a number, or several separated by commas",
+            param_hint="'--sparsity'",
+        ) from None
+
+
+def _show(terminal: Terminal, method: str, task: str, result: CalibrateResult) -> None:
     terminal.table(
-        f"{method} mask of {task}: {result.live:,} of {result.total:,} entries live",
+        f"{method} mask of {task}, sparsity {result.sparsity:g}: {result.live:,} of "
+        f"{result.total:,} entries live",
         ("kind", "live", "of", "% of kind", "% of mask"),
         [
             (kind, f"{live:,}", f"{total:,}", percent(live / total), percent(live / result.live))
             for kind, (live, total) in result.live_by_kind.items()
         ],
     )
-    if "examples" in result.notes:
-        used, available = result.notes["examples"], result.notes["available_examples"]
-        terminal.note(f"scored {used} of {available} validation examples per round")
-    if result.notes.get("live_zero_score"):
+    if result.notes["live_zero_score"]:
         terminal.note(
             f"{result.notes['live_zero_score']:,} live entries are key biases, which change no "
             "output; --exclude '*in_proj_bias#k' leaves them out"
         )
-    terminal.result(
-        result.path,
-        {
-            "path": str(result.path),
-            "live": result.live,
-            "total": result.total,
-            "live_by_kind": {kind: live for kind, (live, _) in result.live_by_kind.items()},
-            **result.notes,
-        },
-    )
+
+
+def _note(terminal: Terminal, notes: Mapping[str, int]) -> None:
+    if "examples" in notes:
+        used, available = notes["examples"], notes["available_examples"]
+        terminal.note(f"scored {used} of {available} validation examples per round")
+    if "steps" in notes:
+        terminal.note(
+            f"fine-tuned densely for {notes['steps']} steps of {notes['batch_size']} training "
+            "examples, then went back to θ0"
+        )
+
+
+def _note_slow(terminal: Terminal, names: Sequence[str], *, verbose: bool) -> None:
+    if names:
+        terminal.note(f"{len(names)} parameters were scored one example at a time, which is slow")
+    if verbose:
+        told = "\n".join(f"  {name}" for name in names) or "  none"
+        terminal.note(f"scored one example at a time:\n{told}")
+
+
+def _describe(result: CalibrateResult) -> dict[str, Any]:
+    return {
+        "path": str(result.path),
+        "sparsity": result.sparsity,
+        "live": result.live,
+        "total": result.total,
+        "live_by_kind": {kind: live for kind, (live, _) in result.live_by_kind.items()},
+        **result.notes,
+        "scored_one_by_one": list(result.slow),
+    }

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from talos_cli import options
 from talos_cli.options import Shared, command
-from talos_cli.render import percent
+from talos_cli.render import label_scores, percent
+
+if TYPE_CHECKING:
+    from talos_engine.workflows.evaluate import EvaluateRequest
+    from talos_engine.workflows.prune import PruneRequest
 
 SPLITS = ("test", "val", "train")
+Evaluate = options.takes_pairs("prune_lowest", "perturb_lowest")
 
 
 @command(draws=False)
@@ -55,6 +61,34 @@ def evaluate(
             "records that they were trained so are evaluated so anyway.",
         ),
     ] = False,
+    prune_lowest: Annotated[
+        list[Any] | None,
+        typer.Option(
+            help="Zero the share F of the base's entries that this scores file ranks lowest, and "
+            "compare with the untouched base. Repeatable.",
+            metavar="SCORES F",
+            parser=options.whole,
+            callback=options.scored_fraction,
+        ),
+    ] = None,
+    perturb_lowest: Annotated[
+        list[Any] | None,
+        typer.Option(
+            help="The same with Gaussian noise of twice these entries' standard deviation instead "
+            "of zeros. Repeatable.",
+            metavar="SCORES F",
+            parser=options.whole,
+            callback=options.scored_fraction,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="perturb-lowest: key of the noise.", show_default="0"),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="prune-lowest, perturb-lowest: draw the accuracy ratios into this PNG."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="JSON file.", show_default="none written")
     ] = None,
@@ -62,21 +96,51 @@ def evaluate(
 ) -> None:
     """Measure accuracy, absolute and normalized, of checkpoints or of the base itself.
 
-    Without --out the result on standard output is the mean accuracy of each model, a line each.
+    Without --out the result on standard output is the mean accuracy of each model, a line each;
+    with --prune-lowest or --perturb-lowest the mean accuracy ratio of each edit.
     """
+    from talos_engine.errors import OptionError
     from talos_engine.workflows.evaluate import EvaluateRequest
+    from talos_engine.workflows.prune import LowestEdit, PruneRequest
+
+    asked = {"prune": prune_lowest or [], "perturb": perturb_lowest or []}
+    edits = tuple(
+        LowestEdit(edit, path, fraction)
+        for edit, pairs in asked.items()
+        for path, fraction in pairs
+    )
+    if seed is not None and not perturb_lowest:
+        raise OptionError("--seed keys the noise of --perturb-lowest, which is not given")
+    if plot is not None and not edits:
+        raise OptionError("--plot draws what --prune-lowest or --perturb-lowest measure")
+    if edits and (checkpoints or single or linearize):
+        raise OptionError(
+            "--prune-lowest and --perturb-lowest edit the base: they take no checkpoint, vector, "
+            "--single or --linearize",
+            "to edit a checkpoint, calibrate scores at it and name it with --model",
+        )
+    if not edits:
+        _evaluate(
+            EvaluateRequest(
+                checkpoints=tuple(checkpoints or ()),
+                tasks=tuple(task),
+                out=out,
+                model=model,
+                split=split,
+                singles=tuple(single or ()),
+                linearize=linearize,
+                common=shared.common(),
+            ),
+            shared,
+        )
+        return
+    common = replace(shared.common(), seed=seed or 0)
+    _prune(PruneRequest(edits, tuple(task), out, model, split, plot, common), shared)
+
+
+def _evaluate(request: EvaluateRequest, shared: Shared) -> None:
     from talos_engine.workflows.evaluate import evaluate as run
 
-    request = EvaluateRequest(
-        checkpoints=tuple(checkpoints or ()),
-        tasks=tuple(task),
-        out=out,
-        model=model,
-        split=split,
-        singles=tuple(single or ()),
-        linearize=linearize,
-        common=shared.common(),
-    )
     terminal = shared.terminal
     if shared.dry_run:
         from talos_engine.workflows.planning import plan_evaluate
@@ -85,18 +149,68 @@ def evaluate(
         return
     with terminal.progress() as progress:
         result = run(request, progress)
-    columns = ["model", *task, "mean"]
+    columns = ["model", *request.tasks, "mean"]
     rows = []
     for entry in result.models:
         name = "base" if entry.path is None else entry.path.name
         name += " (linearized)" if entry.evaluation == "linearized" else ""
-        cells = [percent(entry.accuracies[each].value) for each in task]
+        cells = [percent(entry.accuracies[each].value) for each in request.tasks]
         row = [name, *cells, percent(entry.mean)]
         if entry.normalized is not None:
             row.append(percent(entry.normalized))
         rows.append(row)
-    if single:
+    if request.singles:
         columns.append("normalized")
-    terminal.table(f"accuracy on {split}, %", columns, rows)
+    terminal.table(f"accuracy on {request.split}, %", columns, rows)
     text = result.path or "\n".join(f"{entry.mean:.6f}" for entry in result.models)
     terminal.result(text, result.metrics)
+
+
+def _prune(request: PruneRequest, shared: Shared) -> None:
+    from talos_engine.workflows.prune import prune as run
+
+    terminal = shared.terminal
+    if shared.dry_run:
+        from talos_engine.workflows.planning import plan_prune
+
+        terminal.plan(plan_prune(request))
+        return
+    with terminal.progress() as progress:
+        result = run(request, progress)
+    names = [
+        f"{model.edit.edit} {100 * model.edit.fraction:g}%, "
+        f"{label_scores(model.task, model.method)}"
+        for model in result.models
+    ]
+    terminal.table(
+        f"accuracy ratio to the base on {request.split}, %",
+        ("edit, scores", *request.tasks, "mean"),
+        [
+            (
+                name,
+                *(percent(model.ratios[task]) for task in request.tasks),
+                percent(model.mean_ratio),
+            )
+            for name, model in zip(names, result.models, strict=True)
+        ],
+    )
+    terminal.table(
+        "edited entries at θ0",
+        ("edit, scores", "entries", "mean magnitude μ", "standard deviation σ"),
+        [
+            (
+                name,
+                f"{model.chosen.count:,}",
+                f"{model.chosen.mean_magnitude:.3e}",
+                f"{model.chosen.std:.3e}",
+            )
+            for name, model in zip(names, result.models, strict=True)
+        ],
+    )
+    if request.plot is not None:
+        from talos_cli.plots import draw_ratios
+
+        draw_ratios(request.tasks, result.models, request.plot, force=shared.force)
+    text = result.path or "\n".join(f"{model.mean_ratio:.6f}" for model in result.models)
+    plot = None if request.plot is None else str(request.plot)
+    terminal.result(text, {**result.metrics, "plot": plot})

@@ -32,7 +32,7 @@ from talos_engine.artifacts.header import KINDS, SCHEMA, BaseInfo, Header, check
 from talos_engine.artifacts.mask import Mask, read_mask, write_mask
 from talos_engine.artifacts.metrics import METRICS_SCHEMA, read_metrics, write_metrics
 from talos_engine.artifacts.resume import ResumeState, read_resume, write_resume
-from talos_engine.artifacts.scores import Scores, read_scores, write_scores
+from talos_engine.artifacts.scores import Scores, read_scores, read_scores_header, write_scores
 from talos_engine.artifacts.strict_json import JSON, read_json, write_json
 from talos_engine.artifacts.tensors import hash_tensors
 from talos_engine.artifacts.vector import TaskVector, VectorEntry, make_entry, restore
@@ -74,6 +74,7 @@ __all__ = [
     "read_metrics",
     "read_resume",
     "read_scores",
+    "read_scores_header",
     "read_vector",
     "recorded_evaluation",
     "reserve_output",

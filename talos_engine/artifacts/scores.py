@@ -70,6 +70,20 @@ def read_scores(path: StrPath) -> Scores:
     return Scores(header, tensors)
 
 
+def read_scores_header(path: StrPath) -> Header:
+    """Header of the scores stored at ``path``; no score is read.
+
+    Raises:
+        ArtifactError: there is no such file, or it cannot be opened.
+        CorruptFileError: it is damaged.
+        WrongKindError: it holds no scores, or has a newer schema.
+    """
+    file, header, layout = open_artifact(path, "scores")
+    with file:
+        refuse_layout(path, layout, set())
+    return header
+
+
 def _problem(tensor: torch.Tensor) -> str:
     if tensor.dtype != torch.float32:
         return f"is {tensor.dtype}, not float32"

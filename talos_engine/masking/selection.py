@@ -1,12 +1,22 @@
-"""Exact, deterministic selection of entries by score over all tensors at once."""
+"""How many entries a mask keeps, and where they compete: over everything, per block, per tensor.
+
+Finding the lowest of them is the affair of ``order_statistics``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import TypeAlias
 
-import torch
 from torch import Tensor
+
+from talos_engine.configuration import check_choice
+from talos_engine.models.structure import EncoderStructure
+from talos_engine.order_statistics import keep_lowest
+
+SCOPES = ("global", "layer", "tensor")
+Unit: TypeAlias = "tuple[str, ...]"
 
 
 def live_count(total: int, sparsity: float) -> int:
@@ -32,38 +42,74 @@ def round_count(total: int, sparsity: float, round_number: int, rounds: int) -> 
     return max(final, round(density * total))
 
 
-def keep_lowest(
-    scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], count: int
-) -> dict[str, Tensor]:
-    """Flags of the ``count`` candidates with the lowest scores.
-
-    Ties go to the earlier tensor (order of ``candidates``), then to the lower flat index.
+def rank_units(structure: EncoderStructure, scope: str) -> tuple[Unit, ...]:
+    """The groups of parameters within which entries are ranked against each other.
 
     Args:
-        scores: Float tensors by name.
-        candidates: Bool tensors by name, in ranking order; only these entries take part.
-        count: How many to keep, at most the number of candidates.
+        structure: The encoder.
+        scope: ``global`` for one group of everything, ``layer`` for one per transformer block and
+            one of what lies outside the blocks, ``tensor`` for each parameter by itself.
+
+    Raises:
+        OptionError: no such scope.
+    """
+    check_choice("scope", scope, SCOPES)
+    if scope == "global":
+        return (structure.maskable,)
+    if scope == "tensor":
+        return tuple((name,) for name in structure.maskable)
+    layers = {group.name: group.layer for group in structure.groups}
+    units: dict[int, list[str]] = {}
+    for name in structure.maskable:
+        units.setdefault(layers[name], []).append(name)
+    return tuple(tuple(names) for names in units.values())
+
+
+def unit_counts(
+    candidates: Mapping[str, Tensor],
+    units: Sequence[Unit],
+    sparsity: float,
+    round_number: int = 1,
+    rounds: int = 1,
+) -> tuple[int, ...]:
+    """How many entries of each unit are live after a round; every unit gets the same density.
+
+    Args:
+        candidates: Bool tensors by name; only these entries count.
+        units: Groups of names.
+        sparsity: Final sparsity k in [0, 1).
+        round_number: r, counted from 1.
+        rounds: R.
+    """
+    return tuple(
+        round_count(
+            count_entries({name: candidates[name] for name in unit}), sparsity, round_number, rounds
+        )
+        for unit in units
+    )
+
+
+def keep_in_units(
+    scores: Mapping[str, Tensor],
+    candidates: Mapping[str, Tensor],
+    units: Sequence[Unit],
+    counts: Sequence[int],
+) -> dict[str, Tensor]:
+    """Flags of the lowest-scored candidates of each unit, as many as its count.
+
+    Args:
+        scores: Float tensors by name, without NaN.
+        candidates: Bool tensors by name; only these entries take part.
+        units: Groups of names that together are those of ``candidates``.
+        counts: One per unit.
 
     Returns:
-        Bool tensors in the shapes of ``candidates``.
+        Bool tensors on the CPU, in the order and shapes of ``candidates``.
     """
-    flags = torch.cat([candidates[name].flatten() for name in candidates])
-    ranked = torch.cat([scores[name].flatten().to("cpu") for name in candidates])[flags]
-    if not 0 <= count <= len(ranked):
-        raise ValueError(f"cannot keep {count} of {len(ranked)} candidates")
-    kept = torch.zeros_like(ranked, dtype=torch.bool)
-    if count:
-        threshold = torch.kthvalue(ranked, count).values
-        kept = ranked < threshold
-        ties = torch.nonzero(ranked == threshold)[:, 0]
-        kept[ties[: count - int(kept.sum())]] = True
-    chosen = torch.zeros_like(flags)
-    chosen[flags] = kept
-    pieces = chosen.split([candidates[name].numel() for name in candidates])
-    return {
-        name: piece.view(candidates[name].shape)
-        for name, piece in zip(candidates, pieces, strict=True)
-    }
+    kept: dict[str, Tensor] = {}
+    for unit, count in zip(units, counts, strict=True):
+        kept |= keep_lowest(scores, {name: candidates[name] for name in unit}, count)
+    return {name: kept[name] for name in candidates}
 
 
 def count_entries(flags: Mapping[str, Tensor]) -> int:

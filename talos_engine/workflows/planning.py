@@ -17,15 +17,19 @@ from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import MismatchError
 from talos_engine.evaluation.accuracy import BATCH_SIZE
 from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
-from talos_engine.masking.selection import count_entries, live_count
-from talos_engine.models.loading import is_checkpoint_path, open_skeleton
+from talos_engine.masking.selection import count_entries, rank_units, unit_counts
+from talos_engine.masking.spec import PlanContext
+from talos_engine.models.loading import architecture_name, is_checkpoint_path, open_skeleton
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import MODELS
-from talos_engine.sensitivity.fisher import FisherConfig
 from talos_engine.training.spec import FINETUNE_METHODS
 from talos_engine.workflows import add, negate
 from talos_engine.workflows.add import AddRequest, check_add
-from talos_engine.workflows.calibrate import CalibrateRequest, check_calibrate
+from talos_engine.workflows.calibrate import (
+    CalibrateRequest,
+    check_calibrate,
+    dense_defaults,
+)
 from talos_engine.workflows.disentangle import (
     DisentangleRequest,
     check_disentangle,
@@ -35,6 +39,7 @@ from talos_engine.workflows.evaluate import EvaluateRequest, check_evaluate
 from talos_engine.workflows.finetune import FinetuneRequest, check_finetune, resolve_training
 from talos_engine.workflows.negate import NegateRequest, check_negate
 from talos_engine.workflows.profile import WARMUP_STEPS, ProfileRequest, check_profile
+from talos_engine.workflows.prune import PruneRequest, check_prune
 from talos_engine.workflows.unfinished import check_persistence
 from talos_engine.workflows.vector import header_sparsity
 
@@ -60,26 +65,26 @@ class _VectorFacts:
 
 def plan_calibrate(request: CalibrateRequest) -> Plan:
     """Entries, examples, memory and disk of a calibration."""
-    _, config = check_calibrate(request)
+    rule, config = check_calibrate(request)
     skeleton = open_skeleton(request.model)
-    total = count_entries(skeleton.structure.candidates(request.exclude))
+    candidates = skeleton.structure.candidates(request.exclude)
+    units = rank_units(skeleton.structure, request.scope)
+    live = [sum(unit_counts(candidates, units, sparsity)) for sparsity in request.sparsities]
+    total = count_entries(candidates)
     facts: dict[str, int | str] = {
         "method": request.method,
+        "scope": request.scope,
         "maskable_entries": total,
-        "live_entries": live_count(total, request.sparsity),
+        "live_entries": live[0] if len(live) == 1 else ", ".join(map(str, live)),
+        "masks": len(live),
         "tensors": len(skeleton.structure.maskable),
-        "disk_bytes": total // 8 + (total * _FLOAT if request.save_scores else 0),
+        "disk_bytes": len(live) * (total // 8) + (total * _FLOAT if request.save_scores else 0),
     }
-    memory = skeleton.total_entries * _FLOAT + 2 * total * _FLOAT
-    rounds = getattr(config, "rounds", 0)
-    if rounds:
-        available = len(load_split(find_task(request.task), "val"))
-        together = FisherConfig().micro_batch
-        facts["rounds"] = rounds
-        facts["examples_per_round"] = min(available, config.batches * config.batch_size)
-        memory += total * _FLOAT
-        memory += skeleton.saved_bytes(together, skeleton.structure.maskable)
-    return Plan({**facts, "memory_bytes": memory})
+    examples = len(load_split(find_task(request.task), rule.split)) if rule.split else 0
+    training = dense_defaults(architecture_name(request.model))
+    planned = dict(rule.plan(config, PlanContext(skeleton, total, examples, training)))
+    memory = skeleton.total_entries * _FLOAT + 2 * total * _FLOAT + planned.pop("memory_bytes", 0)
+    return Plan({**facts, **planned, "memory_bytes": memory})
 
 
 def plan_finetune(request: FinetuneRequest) -> Plan:
@@ -147,6 +152,26 @@ def plan_evaluate(request: EvaluateRequest) -> Plan:
             "tasks": len(request.tasks),
             "examples": examples,
             "memory_bytes": _evaluation_memory(skeleton) + skeleton.total_entries * _FLOAT,
+            "disk_bytes": 0,
+        }
+    )
+
+
+def plan_prune(request: PruneRequest) -> Plan:
+    """Models, examples and memory of pruning or perturbing by scores."""
+    headers = check_prune(request)
+    model = request.model or headers[0].base.name
+    for edit, header in zip(request.edits, headers, strict=True):
+        _check_recorded(model, header, edit.scores)
+    skeleton = open_skeleton(model)
+    examples = sum(len(load_split(find_task(name), request.split)) for name in request.tasks)
+    scored = count_entries(skeleton.structure.candidates())
+    return Plan(
+        {
+            "models": 1 + len(request.edits),
+            "tasks": len(request.tasks),
+            "examples": examples,
+            "memory_bytes": _evaluation_memory(skeleton) + 3 * scored * _FLOAT,
             "disk_bytes": 0,
         }
     )

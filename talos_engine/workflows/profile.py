@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 
 from talos_engine.artifacts import Header, Mask, check_output, write_metrics
 from talos_engine.configuration import check_at_least, check_fraction
-from talos_engine.data.splits import find_task, load_split
+from talos_engine.data.splits import find_task
 from talos_engine.device import Runtime
 from talos_engine.errors import DeviceError, OptionError, TalosError
-from talos_engine.masking.spec import MASK_RULES, MaskContext
+from talos_engine.masking.spec import MASK_RULES
 from talos_engine.models.loading import check_model_name, load_weights
 from talos_engine.profiling.memory import PeakMemory
 from talos_engine.profiling.timing import TimingSummary, summarize_timings
 from talos_engine.progress import Progress, silent
 from talos_engine.training.loop import train
 from talos_engine.training.spec import FINETUNE_METHODS
-from talos_engine.workflows.calibrate import shift_invariant_entries
+from talos_engine.workflows.calibrate import CalibrateRequest, make_context
 from talos_engine.workflows.finetune import (
     FinetuneRequest,
     count_live,
@@ -252,24 +252,19 @@ def _calibrate(request: ProfileRequest, rule_name: str) -> tuple[_PackedMask, fl
     runtime = Runtime(request.common.runtime().device)
     session = open_session(load_weights(request.model), runtime)
     rule = MASK_RULES.get(rule_name)
-    structure = session.backbone.structure
-    state = session.backbone.encoder_state()
-    began = time.perf_counter()
-    result = rule.run(
-        rule.configure({}),
-        MaskContext(
-            theta0={name: state[name] for name in structure.maskable},
-            candidates=structure.candidates(),
-            zero_scores=shift_invariant_entries(structure),
-            sparsity=request.sparsity,
-            seed=request.common.seed,
-            load_model=lambda: session.classifier(request.task),
-            load_inputs=lambda: session.prepare(load_split(find_task(request.task), "val")),
-            runtime=runtime,
-        ),
+    asked = CalibrateRequest(
+        request.model,
+        request.task,
+        request.sparsity,
+        request.out,
+        rule_name,
+        common=request.common,
     )
+    context = make_context(session, rule, asked)
+    began = time.perf_counter()
+    live = rule.run(rule.configure({}), context).select(context, request.sparsity)
     seconds = time.perf_counter() - began
-    return {name: flags.numpy() for name, flags in result.live.items()}, seconds
+    return {name: flags.numpy() for name, flags in live.items()}, seconds
 
 
 def _unpack(request: ProfileRequest, session: Session, rule: str, packed: _PackedMask) -> Mask:

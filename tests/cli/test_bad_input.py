@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 CALIBRATE = ("calibrate", "--model", "toy-clip", "--task", "toy-a", "--sparsity", "0.9")
+EVALUATE = ("evaluate", "--model", "toy-clip", "--task", "toy-a")
 FINETUNE = ("finetune", "--model", "toy-clip", "--task", "toy-a", "--method", "nonlinear")
 
 
-def damaged(files: Any, tmp_path: Path) -> dict[str, Path]:
+def damaged(files: Any, scores: Path, tmp_path: Path) -> dict[str, Path]:
     """Files that are not what they should be, outside of the working folder."""
     folder = tmp_path.parent / f"{tmp_path.name}-damaged"
     folder.mkdir()
@@ -32,6 +33,7 @@ def damaged(files: Any, tmp_path: Path) -> dict[str, Path]:
         "vector": vector,
         "mask": mask,
         "checkpoint": checkpoint,
+        "scores": scores,
         "missing": folder / "missing",
         "folder": folder,
     }
@@ -48,6 +50,17 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "sparsity above 1": (2, "--sparsity", (*CALIBRATE[:-1], "1.5")),
     "sparsity below 0": (2, "--sparsity", (*CALIBRATE[:-1], "-0.1")),
     "sparsity nan": (2, "--sparsity", (*CALIBRATE[:-1], "nan")),
+    "sparsity no number": (2, "'0.5,x' is not a number", (*CALIBRATE[:-1], "0.5,x")),
+    "sparsity list with a gap": (2, "is not a number", (*CALIBRATE[:-1], "0.5,,0.9")),
+    "sparsity list with rounds": (2, "add --rounds 1", (*CALIBRATE[:-1], "0.5,0.9")),
+    "sparsity twice": (2, "twice", (*CALIBRATE[:-1], "0.5,0.9,0.50", "--rounds", "1")),
+    "sparsity list out of range": (2, "--sparsity must lie in [0, 1)", (*CALIBRATE[:-1], "0.5,1", "--rounds", "1")),
+    "one file for several masks": (2, "{sparsity}", (*CALIBRATE[:-1], "0.5,0.9", "--rounds", "1", "-o", "m")),
+    "scope": (2, "no scope named 'row'", (*CALIBRATE, "--scope", "row")),
+    "option of another rule": (2, "--lota-steps is not an option of method 'magnitude'", (*CALIBRATE, "--method", "magnitude", "--lota-steps", "3")),
+    "magnitude end": (2, "--magnitude-keep must be one of lowest, highest", (*CALIBRATE, "--method", "magnitude", "--magnitude-keep", "middle")),
+    "lota breaks down": (1, "the loss became", (*CALIBRATE, "--method", "lota", "--lota-lr", "1e38")),
+    "scores of a lota mask": (2, "no scores", (*CALIBRATE, "--method", "lota", "--save-scores", "x")),
     "foreign option": (2, "--rounds is not an option of method 'random'", (*CALIBRATE, "--method", "random", "--rounds", "3")),
     "pattern without match": (2, "matches no maskable", (*CALIBRATE, "--exclude", "*nothing*")),
     "seed below 0": (2, "--seed", (*CALIBRATE, "--seed", "-1")),
@@ -81,6 +94,18 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "keep": (2, "--keep", ("negate", "{vector}", "--search", "--control", "toy-b", "--keep", "2")),
     "grid": (2, "fine", ("add", "{vector}", "--search", "--grid", "fine")),
     "split": (2, "validation", ("evaluate", "--model", "toy-clip", "--task", "toy-a", "--split", "validation")),
+    "mask where scores": (1, "a scores file was expected", (*EVALUATE, "--prune-lowest", "{mask}", "0.1")),
+    "scores of another model": (1, "another base", ("evaluate", "--model", "toy-other", *EVALUATE[3:], "--prune-lowest", "{scores}", "0.1")),
+    "no scores file": (1, "no file", (*EVALUATE, "--perturb-lowest", "{missing}", "0.1")),
+    "prune nothing": (2, "(0, 1], not 0", (*EVALUATE, "--prune-lowest", "{scores}", "0")),
+    "prune too much": (2, "(0, 1], not 1.5", (*EVALUATE, "--perturb-lowest", "{scores}", "1.5")),
+    "prune a word": (2, "'much' is not a number", (*EVALUATE, "--prune-lowest", "{scores}", "much")),
+    "prune without a fraction": (2, "requires 2 arguments", (*EVALUATE, "--prune-lowest", "{scores}")),
+    "prune a checkpoint": (2, "take no checkpoint", ("evaluate", "{checkpoint}", *EVALUATE[1:], "--prune-lowest", "{scores}", "0.1")),
+    "prune with single": (2, "take no checkpoint", (*EVALUATE, "--single", "{checkpoint}", "--prune-lowest", "{scores}", "0.1")),
+    "seed without noise": (2, "--seed keys the noise", (*EVALUATE, "--prune-lowest", "{scores}", "0.1", "--seed", "1")),
+    "plot of a plain evaluation": (2, "--plot draws", (*EVALUATE, "--plot", "x.png")),
+    "plot and out the same": (2, "same file", (*EVALUATE, "--prune-lowest", "{scores}", "0.1", "--plot", "x", "-o", "x")),
     "no model": (2, "no model given", ("evaluate", "--task", "toy-a")),
     "task twice": (2, "twice", ("evaluate", "--model", "toy-clip", "--task", "toy-a", "--task", "toy-a")),
     "one task for two vectors": (2, "given twice", ("disentangle", "{vector}", "{vector}", "--task", "toy-a")),
@@ -107,10 +132,10 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_one_message_the_right_code_and_nothing_written(
-    talos: Callable[..., Any], toy_files: Any, tmp_path: Path, case: str
+    talos: Callable[..., Any], toy_files: Any, toy_scores: Path, tmp_path: Path, case: str
 ) -> None:
     code, words, command = CASES[case]
-    files = damaged(toy_files, tmp_path)
+    files = damaged(toy_files, toy_scores, tmp_path)
     done = talos(*(word.format_map(files) if "{" in word else word for word in command))
     assert done.code == code, done.err
     assert words in done.plain_err

@@ -159,6 +159,93 @@ def test_the_picture_is_a_png(talos: Callable[..., Any], toy_files: Any, tmp_pat
     assert len(colours) > 10
 
 
+def test_several_sparsities_are_a_path_per_line_and_a_list(
+    talos: Callable[..., Any], tmp_path: Path
+) -> None:
+    words = (*CALIBRATE[:-1], "0.5,0.9,0", "--rounds", 1)
+    names = [f"toy-a.{number}.mask.safetensors" for number in ("0.5", "0.9", "0")]
+    done = talos(*words)
+    assert (done.code, done.out.splitlines()) == (0, names), done.err
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    assert [read_mask(tmp_path / name).sparsity for name in names] == [0.5, 0.9, 0.0]
+    done = talos(*words, "--json", "-q", "-o", "m.{sparsity}")
+    assert done.err == ""
+    values = json.loads(done.out)
+    assert [mask["path"] for mask in values["masks"]] == ["m.0.5", "m.0.9", "m.0"]
+    assert [mask["live"] for mask in values["masks"]] == [9456, 1892, 18_912]
+    assert "path" not in values, "ambiguous for several"
+    single = json.loads(talos(*CALIBRATE, "--rounds", 1, "--json", "-o", "one").out)
+    assert single["masks"] == [{key: single[key] for key in single if key != "masks"}]
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "m.0.9").read_bytes()
+
+
+@pytest.mark.parametrize("rule", ["lota", "magnitude", "random"])
+def test_every_rule_tells_what_it_did(talos: Callable[..., Any], tmp_path: Path, rule: str) -> None:
+    more = ("--lota-steps", 3) if rule == "lota" else ()
+    done = talos(*CALIBRATE, "--method", rule, *more, "--scope", "layer")
+    assert (done.code, done.out) == (0, "toy-a.mask.safetensors\n"), done.err
+    assert f"{rule} mask of toy-a" in done.plain_err
+    assert ("3 steps of 16 training examples" in done.plain_err) == (rule == "lota")
+    assert read_mask(tmp_path / "toy-a.mask.safetensors").header.config["scope"] == "layer"
+
+
+EDITS = ("evaluate", "--task", "toy-a", "--task", "toy-b")
+
+
+def test_pruning_and_perturbing(
+    talos: Callable[..., Any], toy_scores: Path, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    words = (*EDITS, "--prune-lowest", toy_scores, 0.1, "--perturb-lowest", toy_scores, 0.5,
+             "--prune-lowest", toy_scores, 0.9)  # fmt: skip
+    done = talos(*words)
+    assert done.code == 0, done.err
+    ratios = [float(line) for line in done.out.splitlines()]
+    assert len(ratios) == 3
+    assert list(tmp_path.iterdir()) == []
+    assert "prune 10%, toy-a" in done.plain_err
+    assert "perturb 50%, toy-a" in done.plain_err
+    done = talos(*words, "--json", "-q", "--plot", "p.png")
+    assert done.err == ""
+    values = json.loads(done.out)
+    assert [edit["edit"] for edit in values["edits"]] == ["prune", "prune", "perturb"]
+    assert [edit["mean_ratio"] for edit in values["edits"]] == pytest.approx(ratios, abs=1e-6)
+    assert values["plot"] == "p.png"
+    done = talos(*words, "-o", "m.json", "--plot", "q.png")
+    assert done.out == "m.json\n"
+    assert read_metrics(tmp_path / "m.json")["edits"] == values["edits"]
+    assert (tmp_path / "p.png").read_bytes() == (tmp_path / "q.png").read_bytes()
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 2 * picture.height, "three panels side by side"
+    for name in ("m.json", "q.png"):
+        again = talos(*words, "-o", "m.json" if name == "m.json" else "n.json", "--plot", "q.png")
+        assert again.code == 1
+        assert "exists already" in again.err
+        (tmp_path / name).unlink()
+
+
+def test_a_dry_run_of_pruning_writes_nothing(
+    talos: Callable[..., Any], toy_scores: Path, tmp_path: Path
+) -> None:
+    words = (*EDITS, "--prune-lowest", toy_scores, 0.1, "--plot", "p.png", "-o", "m.json")
+    done = talos(*words, "--dry-run", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["models"] == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_seed_of_the_noise(talos: Callable[..., Any], toy_scores: Path) -> None:
+    words = (*EDITS, "--perturb-lowest", toy_scores, 0.9, "--json", "-q")
+    none, zero, one = (
+        json.loads(talos(*words, *more).out) for more in ((), ("--seed", 0), ("--seed", 1))
+    )
+    assert none == zero
+    assert (zero["seed"], one["seed"]) == (0, 1)
+    assert none["edits"][0]["std"] == one["edits"][0]["std"]
+
+
 @pytest.mark.parametrize("which", DEFAULTS)
 def test_an_existing_output_is_kept_unless_forced(
     talos: Callable[..., Any], toy_files: Any, tmp_path: Path, which: str
@@ -182,3 +269,9 @@ def test_coefficients_go_with_vectors_in_order(
     talos("add", c, b, a, "--coef", "1", "--coef", "1", "--coef", "-1", "-o", "x")
     talos("add", a, c, b, "--coef=-1", "--coef=1", "--coef=1", "-o", "y")
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+def test_verbose_names_what_was_slow(talos: Callable[..., Any]) -> None:
+    done = talos(*CALIBRATE, "--verbose", "--json")
+    assert "scored one example at a time:\n  none" in done.err
+    assert json.loads(done.out)["scored_one_by_one"] == []

@@ -189,3 +189,24 @@ def test_truth_values_are_not_numbers_or_words(
     done = talos(*FINETUNE, "--config", settings(text))
     assert done.code == 2
     assert said in done.plain_err
+
+
+def test_pairs_may_come_from_the_file(
+    talos: Callable[..., Any], settings: Callable[[str], Path], toy_scores: Path
+) -> None:
+    path = settings(
+        'task = ["toy-a"]\njson = true\nquiet = true\n'
+        f'prune-lowest = [["{toy_scores}", 0.1], ["{toy_scores}", 1]]\n'
+    )
+    done = talos("evaluate", "--config", path)
+    assert done.code == 0, done.err
+    assert [edit["fraction"] for edit in json.loads(done.out)["edits"]] == [0.1, 1.0]
+
+
+@pytest.mark.parametrize("value", ['["scores", 0.1]', '[["scores"]]', '[["a", "b", "c"]]', "[0.1]"])
+def test_what_is_no_pair_is_refused(
+    talos: Callable[..., Any], settings: Callable[[str], Path], value: str
+) -> None:
+    done = talos("evaluate", "--task", "toy-a", "--config", settings(f"prune-lowest = {value}\n"))
+    assert (done.code, done.out) == (2, "")
+    assert "no pair of a scores file and a fraction" in done.plain_err

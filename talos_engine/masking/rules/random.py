@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from talos_engine.masking.selection import count_entries, keep_lowest, live_count
-from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, MaskResult
+from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, Ranking
 from talos_engine.seeding import derive_seed
 
 
@@ -16,20 +15,22 @@ class RandomConfig:
     """Options of the random mask: none."""
 
 
-def select_random(config: RandomConfig, context: MaskContext) -> MaskResult:
-    """A mask with exactly the asked number of live entries, uniformly chosen by the seed.
+def rank_at_random(config: RandomConfig, context: MaskContext) -> Ranking:
+    """A ranking in which every order of the entries is equally likely, keyed by the seed.
 
     Args:
         config: No options.
         context: Its seed keys the choice.
     """
     generator = torch.Generator().manual_seed(derive_seed(context.seed, "random mask"))
-    keys = {
-        name: torch.rand(flags.shape, generator=generator, dtype=torch.float64)
-        for name, flags in context.candidates.items()
-    }
-    count = live_count(count_entries(context.candidates), context.sparsity)
-    return MaskResult(live=keep_lowest(keys, context.candidates, count))
+    return Ranking(
+        {
+            name: torch.rand(flags.shape, generator=generator, dtype=torch.float64)
+            for name, flags in context.candidates.items()
+        }
+    )
 
 
-MASK_RULES.register("random")(MaskEntry("random", "control; no paper", RandomConfig, select_random))
+MASK_RULES.register("random")(
+    MaskEntry("random", "control; no paper", RandomConfig, rank_at_random)
+)

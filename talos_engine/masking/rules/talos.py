@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from talos_engine.configuration import check_at_least, check_choice, check_fraction
-from talos_engine.masking.selection import count_entries, keep_lowest, round_count
-from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, MaskResult
+from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, PlanContext, Ranking
+from talos_engine.models.checkpointing import gradient_checkpointing
 from talos_engine.seeding import derive_seed
+from talos_engine.sensitivity.coverage import PROBES, Coverage, find_coverage
 from talos_engine.sensitivity.fisher import (
     FISHER_TYPES,
     SCORE_KINDS,
@@ -19,6 +21,8 @@ from talos_engine.sensitivity.fisher import (
     FisherConfig,
     estimate_fisher_diag,
 )
+
+_FLOAT = 4  # bytes
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class TalosConfig:
         mc_samples: Label draws per example for ``mc``.
         score: ``square`` or ``abs``, see ``FisherConfig``.
         soft_mask: ε, what frozen entries are multiplied with while scoring, in [0, 1].
+        micro_batch: Examples in one forward and backward pass; bounds the memory.
+        gradient_checkpointing: Recompute activations in the backward pass instead of keeping them.
     """
 
     rounds: int = 4
@@ -42,6 +48,8 @@ class TalosConfig:
     mc_samples: int = 1
     score: str = "square"
     soft_mask: float = 0.01
+    micro_batch: int = FisherConfig.micro_batch
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         check_at_least("rounds", self.rounds, 1)
@@ -51,10 +59,11 @@ class TalosConfig:
         check_at_least("mc-samples", self.mc_samples, 1)
         check_choice("score", self.score, SCORE_KINDS)
         check_fraction("soft-mask", self.soft_mask)
+        check_at_least("micro-batch", self.micro_batch, 1)
 
 
-def calibrate_talos(config: TalosConfig, context: MaskContext) -> MaskResult:
-    """A mask of the least sensitive entries: Alg. 1 of arXiv:2504.02620.
+def calibrate_talos(config: TalosConfig, context: MaskContext) -> Ranking:
+    """The last round's ranking, least sensitive first: Alg. 1 of arXiv:2504.02620.
 
     Deviation: density grows as ``(1 − k)^(r/R)``, as the paper's text and code have it. Scores are
     estimated with frozen entries multiplied by ε; entries once frozen stay frozen and unranked.
@@ -65,32 +74,62 @@ def calibrate_talos(config: TalosConfig, context: MaskContext) -> MaskResult:
     """
     classifier = context.load_model()
     inputs, labels = context.load_inputs()
-    total = count_entries(context.candidates)
-    live: dict[str, Tensor] = dict(context.candidates)
-    first_scores: dict[str, Tensor] | None = None
     used = min(len(labels), config.batches * config.batch_size)
-    fisher = FisherConfig(config.fisher, config.mc_samples, config.score, context.seed)
+    coverage = _try_coverage(classifier, context, inputs)
+    saving = gradient_checkpointing if config.gradient_checkpointing else nullcontext
+    with saving(classifier):
+        scores, live, first_scores = _score_in_rounds(
+            config, context, classifier, coverage, inputs, labels
+        )
+    notes = {"examples": used, "available_examples": len(labels)}
+    return Ranking(scores, live, first_scores, notes, slow=tuple(sorted(coverage.fallback)))
+
+
+def _score_in_rounds(
+    config: TalosConfig,
+    context: MaskContext,
+    classifier: nn.Module,
+    coverage: Coverage,
+    inputs: Tensor,
+    labels: Tensor,
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """The last round's scores, the entries that compete by them, and the first round's scores."""
+    fisher = FisherConfig(
+        config.fisher, config.mc_samples, config.score, context.seed, config.micro_batch
+    )
+    live: dict[str, Tensor] = dict(context.candidates)
+    first_scores: dict[str, Tensor] = {}
+    scores: dict[str, Tensor] = {}
     for number in range(1, config.rounds + 1):
-        order = _example_order(context.seed, number, len(labels))[:used]
-        scores = estimate_fisher_diag(
+        order = _example_order(context.seed, number, len(labels))
+        # A parameter with nothing left to rank needs no score; the first round's are a result.
+        competing = [name for name, flags in live.items() if number == 1 or bool(flags.any())]
+        found = estimate_fisher_diag(
             classifier,
             _soften(context, live, config.soft_mask),
             _batches(inputs, labels, order, config, context, number),
             fisher,
             round_index=number,
             runtime=context.runtime,
+            scored=competing,
+            coverage=coverage,
         )
-        scores = {name: score.cpu() for name, score in scores.items()}
+        scores = {
+            name: found[name].cpu() if name in found else torch.zeros(flags.shape)
+            for name, flags in live.items()
+        }
         for name, flags in context.zero_scores.items():
             scores[name][flags] = 0.0
         first_scores = first_scores or scores
-        count = round_count(total, context.sparsity, number, config.rounds)
-        live = keep_lowest(scores, live, count)
-    notes = {"examples": used, "available_examples": len(labels)}
-    notes["live_zero_score"] = sum(
-        int((live[name] & flags).sum()) for name, flags in context.zero_scores.items()
-    )
-    return MaskResult(live, first_scores, notes)
+        if number < config.rounds:
+            live = context.keep_lowest(scores, live, context.sparsity, number, config.rounds)
+    return scores, live, first_scores
+
+
+def _try_coverage(classifier: nn.Module, context: MaskContext, inputs: Tensor) -> Coverage:
+    device = context.runtime.device
+    values = {name: value.to(device) for name, value in context.theta0.items()}
+    return find_coverage(classifier, values, list(values), inputs[:PROBES].to(device))
 
 
 def _example_order(seed: int, number: int, count: int) -> Tensor:
@@ -116,6 +155,7 @@ def _batches(
     number: int,
 ) -> Iterator[ExampleBatch]:
     what, done = f"calibration round {number}/{config.rounds}", 0
+    order = order[: config.batches * config.batch_size]
     context.progress(what, 0, len(order))
     for ids in order.split(config.batch_size):
         yield ExampleBatch(ids, inputs[ids], labels[ids])
@@ -123,8 +163,27 @@ def _batches(
         context.progress(what, done, len(order))
 
 
+def _plan(config: TalosConfig, context: PlanContext) -> Mapping[str, int]:
+    """Rounds and examples, and the memory of the sums and of a micro-batch's activations."""
+    together = min(config.micro_batch, config.batch_size, context.examples)
+    memory = context.entries * _FLOAT
+    memory += context.skeleton.saved_bytes(together, context.skeleton.structure.maskable)
+    return {
+        "rounds": config.rounds,
+        "examples_per_round": min(context.examples, config.batches * config.batch_size),
+        "memory_bytes": memory,
+    }
+
+
 MASK_RULES.register("talos")(
     MaskEntry(
-        "talos", "TaLoS, arXiv:2504.02620, Eq. 7 and Alg. 1", TalosConfig, calibrate_talos, True
+        "talos",
+        "TaLoS, arXiv:2504.02620, Eq. 7 and Alg. 1",
+        TalosConfig,
+        calibrate_talos,
+        has_scores=True,
+        split="val",
+        one_pass=lambda config: bool(config.rounds == 1),
+        plan=_plan,
     )
 )

@@ -17,6 +17,7 @@ from talos_engine.artifacts import (
     read_checkpoint,
     read_checkpoint_header,
     read_scores,
+    read_scores_header,
     write_checkpoint,
     write_scores,
 )
@@ -98,6 +99,15 @@ def test_scores_are_finite_non_negative_float32(
         save_file({"block.weight": tensor}, path, file.metadata)
     with pytest.raises(CorruptFileError, match=r"block\.weight"):
         read_scores(path)
+
+
+def test_the_header_of_scores_is_read_alone(tmp_path: Path, make_header: MakeHeader) -> None:
+    header = make_header("scores")
+    write_scores(tmp_path / "x", Scores(header, {"w": torch.zeros(3)}))
+    assert read_scores_header(tmp_path / "x") == header
+    (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes()[:-1])
+    with pytest.raises(CorruptFileError):
+        read_scores_header(tmp_path / "x")
 
 
 def test_scores_come_back(tmp_path: Path, make_header: MakeHeader) -> None:

@@ -1,4 +1,4 @@
-"""Exact counts and deterministic selection."""
+"""Exact counts, overall and within layers and tensors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
-from talos_engine.masking.selection import count_entries, keep_lowest, live_count, round_count
+from talos_engine.errors import OptionError
+from talos_engine.masking.selection import (
+    count_entries,
+    keep_in_units,
+    live_count,
+    rank_units,
+    round_count,
+    unit_counts,
+)
+from talos_engine.order_statistics import keep_lowest
+from talos_engine.workflows.opening import Session
 
 SPARSITIES = ("0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.99")
 
@@ -54,84 +63,61 @@ def test_round_counts_never_grow_and_end_exact(total: int, k: float, rounds: int
     assert counts[0] <= total
 
 
-def test_keep_lowest_by_hand() -> None:
-    scores = {"a": torch.tensor([[3.0, 1.0], [0.0, 5.0]]), "b": torch.tensor([2.0, 0.5])}
+def test_units_of_a_clip(toy_session: Session) -> None:
+    structure = toy_session.backbone.structure
+    (everything,) = rank_units(structure, "global")
+    assert everything == structure.maskable
+    assert rank_units(structure, "tensor") == tuple((name,) for name in structure.maskable)
+    outside, *blocks = rank_units(structure, "layer")
+    assert set(outside) == {
+        "visual.conv1.weight",
+        *(f"visual.ln_{place}.{kind}" for place in ("pre", "post") for kind in ("weight", "bias")),
+    }
+    for number, block in enumerate(blocks):
+        assert all(f".resblocks.{number}." in name for name in block)
+        assert len(block) == 12
+    assert len(blocks) == 2
+    with pytest.raises(OptionError, match="scope"):
+        rank_units(structure, "row")
+
+
+def test_unit_counts_by_hand() -> None:
+    candidates = {
+        "a": torch.ones(10, dtype=torch.bool),
+        "b": torch.tensor([True] * 7 + [False] * 3),
+        "c": torch.zeros(4, dtype=torch.bool),
+    }
+    units = (("a", "c"), ("b",))
+    assert unit_counts(candidates, units, 0.9) == (1, 1), "10 − 9 and 7 − ⌊6.3⌋"
+    assert unit_counts(candidates, units, 0.5) == (5, 4)
+    assert unit_counts(candidates, units, 0.75, 1, 2) == (5, 4), "half after the first of two"
+    assert unit_counts(candidates, (("c",), ("a", "b")), 0.5) == (0, 9)
+
+
+def test_units_are_ranked_apart() -> None:
+    scores = {"z": torch.tensor([5.0, 6.0]), "a": torch.tensor([[1.0], [0.0]]), "m": torch.zeros(2)}
     everywhere = {name: torch.ones(value.shape, dtype=torch.bool) for name, value in scores.items()}
-    kept = keep_lowest(scores, everywhere, 3)
-    assert kept["a"].tolist() == [[False, True], [True, False]]
-    assert kept["b"].tolist() == [False, True]
-
-
-def test_ties_go_to_the_earlier_tensor_then_to_the_lower_index() -> None:
-    scores = {"z": torch.ones(3), "a": torch.ones(2, 2), "m": torch.zeros(1)}
-    order = {name: torch.ones(scores[name].shape, dtype=torch.bool) for name in ("z", "a", "m")}
-    kept = keep_lowest(scores, order, 5)
-    assert kept["m"].tolist() == [True]
-    assert kept["z"].tolist() == [True, True, True], "order of the candidates, not of names"
-    assert kept["a"].tolist() == [[True, False], [False, False]]
-
-
-def test_excluded_entries_are_never_kept_however_low() -> None:
-    scores = {"a": torch.tensor([-9.0, 1.0, -9.0, 2.0])}
-    candidates = {"a": torch.tensor([False, True, False, True])}
-    assert keep_lowest(scores, candidates, 1)["a"].tolist() == [False, True, False, False]
-    assert keep_lowest(scores, candidates, 2)["a"].tolist() == [False, True, False, True]
-    with pytest.raises(ValueError, match="cannot keep 3 of 2"):
-        keep_lowest(scores, candidates, 3)
-
-
-def test_keeping_none_and_all() -> None:
-    scores = {"a": torch.rand(5)}
-    candidates = {"a": torch.ones(5, dtype=torch.bool)}
-    assert not keep_lowest(scores, candidates, 0)["a"].any()
-    assert keep_lowest(scores, candidates, 5)["a"].all()
-
-
-def naive_lowest(
-    scores: dict[str, Tensor], candidates: dict[str, Tensor], count: int
-) -> set[tuple[str, int]]:
-    """Sort Python tuples: score, then place of the tensor, then flat index."""
-    rows = [
-        (float(scores[name].flatten()[at]), place, at, name)
-        for place, name in enumerate(candidates)
-        for at in range(scores[name].numel())
-        if bool(candidates[name].flatten()[at])
-    ]
-    return {(name, at) for _, _, at, name in sorted(rows)[:count]}
+    kept = keep_in_units(scores, everywhere, (("a",), ("m", "z")), (1, 3))
+    assert list(kept) == ["z", "a", "m"], "the order of the candidates"
+    assert kept["z"].tolist() == [True, False]
+    assert kept["a"].tolist() == [[False], [True]]
+    assert kept["m"].tolist() == [True, True]
 
 
 @given(st.data())
-def test_keep_lowest_equals_sorting(data: st.DataObject) -> None:
-    sizes = data.draw(st.lists(st.integers(1, 12), min_size=1, max_size=4))
-    values = st.sampled_from([0.0, -0.0, 1e-30, 0.5, 0.5000001, 3.0, float("inf")])
-    scores, candidates = {}, {}
-    for number, size in enumerate(sizes):
-        entries = data.draw(st.lists(values, min_size=size, max_size=size))
-        flags = data.draw(st.lists(st.booleans(), min_size=size, max_size=size))
-        scores[f"t{number}"] = torch.tensor(entries)
-        candidates[f"t{number}"] = torch.tensor(flags)
-    count = data.draw(st.integers(0, count_entries(candidates)))
-    kept = keep_lowest(scores, candidates, count)
-    assert count_entries(kept) == count
-    found = {
-        (name, at) for name, flags in kept.items() for at in torch.nonzero(flags)[:, 0].tolist()
-    }
-    assert found == naive_lowest(scores, candidates, count)
-
-
-@given(st.lists(st.integers(0, 3), min_size=2, max_size=30), st.data())
-def test_raising_the_count_only_adds(entries: list[int], data: st.DataObject) -> None:
-    scores = {"a": torch.tensor(entries).double()}
-    candidates = {"a": torch.ones(len(entries), dtype=torch.bool)}
-    fewer = data.draw(st.integers(0, len(entries)))
-    more = data.draw(st.integers(fewer, len(entries)))
-    small, large = (keep_lowest(scores, candidates, count)["a"] for count in (fewer, more))
-    assert bool((small <= large).all())
-
-
-@given(st.floats(1e-3, 1e3))
-def test_positive_rescaling_changes_nothing(factor: float) -> None:
-    values = torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    candidates = {"a": torch.ones(50, dtype=torch.bool)}
-    kept = keep_lowest({"a": values}, candidates, 17)["a"]
-    assert torch.equal(keep_lowest({"a": values * factor}, candidates, 17)["a"], kept)
+def test_one_unit_is_the_global_ranking_and_each_count_is_exact(data: st.DataObject) -> None:
+    sizes = data.draw(st.lists(st.integers(1, 20), min_size=1, max_size=5))
+    k = data.draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 0.99]))
+    generator = torch.Generator().manual_seed(len(sizes))
+    scores = {f"t{i}": torch.rand(size, generator=generator) for i, size in enumerate(sizes)}
+    candidates = {name: torch.ones(len(value), dtype=torch.bool) for name, value in scores.items()}
+    whole = (tuple(scores),)
+    counts = unit_counts(candidates, whole, k)
+    kept = keep_in_units(scores, candidates, whole, counts)
+    expected = keep_lowest(scores, candidates, live_count(sum(sizes), k))
+    assert all(torch.equal(kept[name], expected[name]) for name in scores)
+    apart = tuple((name,) for name in scores)
+    kept = keep_in_units(scores, candidates, apart, unit_counts(candidates, apart, k))
+    for name, size in zip(scores, sizes, strict=True):
+        assert int(kept[name].sum()) == live_count(size, k)
+    assert count_entries(kept) >= count_entries(expected)

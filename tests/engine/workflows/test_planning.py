@@ -12,19 +12,20 @@ from talos_engine.errors import MismatchError, OptionError, OutputError, TalosEr
 from talos_engine.models.spec import MODELS
 from talos_engine.workflows import planning
 from talos_engine.workflows.add import AddRequest
-from talos_engine.workflows.calibrate import CalibrateRequest, calibrate
+from talos_engine.workflows.calibrate import CalibrateRequest, calibrate, calibrate_each
 from talos_engine.workflows.disentangle import DisentangleRequest
 from talos_engine.workflows.evaluate import EvaluateRequest
 from talos_engine.workflows.finetune import FinetuneRequest, finetune
 from talos_engine.workflows.negate import NegateRequest
 from talos_engine.workflows.opening import Common
 from talos_engine.workflows.profile import ProfileRequest
+from talos_engine.workflows.prune import LowestEdit, PruneRequest
 
 CPU = Common(device="cpu")
 
 
 @pytest.fixture(autouse=True)
-def _no_weights(monkeypatch: pytest.MonkeyPatch, toy_files: Any) -> None:
+def _no_weights(monkeypatch: pytest.MonkeyPatch, toy_files: Any, toy_scores: Path) -> None:
     """Reading weights is an error from here on; the toy files are made before."""
 
     def refuse(*_: object) -> None:
@@ -36,7 +37,7 @@ def _no_weights(monkeypatch: pytest.MonkeyPatch, toy_files: Any) -> None:
     )
 
 
-def requests(toy_files: Any, out: Path) -> dict[str, Any]:
+def requests(toy_files: Any, toy_scores: Path, out: Path) -> dict[str, Any]:
     """A request per command with its planner."""
     vectors = (toy_files.vector("a"), toy_files.vector("b"))
     return {
@@ -59,6 +60,15 @@ def requests(toy_files: Any, out: Path) -> dict[str, Any]:
             planning.plan_evaluate,
             EvaluateRequest((toy_files.checkpoint("a"),), ("toy-a",), out=out, common=CPU),
         ),
+        "prune": (
+            planning.plan_prune,
+            PruneRequest(
+                (LowestEdit("prune", toy_scores, 0.1), LowestEdit("perturb", toy_scores, 0.5)),
+                ("toy-a", "toy-b"),
+                out=out,
+                common=CPU,
+            ),
+        ),
         "disentangle": (
             planning.plan_disentangle,
             DisentangleRequest(vectors, out, grid=4, common=CPU),
@@ -70,14 +80,16 @@ def requests(toy_files: Any, out: Path) -> dict[str, Any]:
     }
 
 
-COMMANDS = ("calibrate", "finetune", "add", "negate", "evaluate", "disentangle", "profile")
+COMMANDS = (
+    "calibrate", "finetune", "add", "negate", "evaluate", "prune", "disentangle", "profile",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_plan_writes_nothing_and_counts_memory_and_disk(
-    toy_files: Any, tmp_path: Path, command: str
+    toy_files: Any, toy_scores: Path, tmp_path: Path, command: str
 ) -> None:
-    planner, request = requests(toy_files, tmp_path / "out")[command]
+    planner, request = requests(toy_files, toy_scores, tmp_path / "out")[command]
     facts = planner(request).facts
     assert list(tmp_path.iterdir()) == []
     assert facts["memory_bytes"] > 0
@@ -85,17 +97,19 @@ def test_a_plan_writes_nothing_and_counts_memory_and_disk(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_plan_refuses_an_existing_output(toy_files: Any, tmp_path: Path, command: str) -> None:
+def test_a_plan_refuses_an_existing_output(
+    toy_files: Any, toy_scores: Path, tmp_path: Path, command: str
+) -> None:
     (tmp_path / "out").write_text("precious")
-    planner, request = requests(toy_files, tmp_path / "out")[command]
+    planner, request = requests(toy_files, toy_scores, tmp_path / "out")[command]
     with pytest.raises(OutputError, match="exists already"):
         planner(request)
 
 
-def test_counts_by_hand(toy_files: Any, tmp_path: Path) -> None:
+def test_counts_by_hand(toy_files: Any, toy_scores: Path, tmp_path: Path) -> None:
     plans = {
         name: planner(request).facts
-        for name, (planner, request) in requests(toy_files, tmp_path / "out").items()
+        for name, (planner, request) in requests(toy_files, toy_scores, tmp_path / "out").items()
     }
     assert plans["calibrate"]["maskable_entries"] == 18_912
     assert plans["calibrate"]["live_entries"] == 18_912 - 17_020
@@ -108,6 +122,8 @@ def test_counts_by_hand(toy_files: Any, tmp_path: Path) -> None:
     assert plans["add"]["validation_examples"] == 16
     assert plans["negate"]["coefficients"] == 36
     assert plans["evaluate"]["examples"] == 48
+    assert plans["prune"]["models"] == 3, "the untouched base too"
+    assert plans["prune"]["examples"] == 96
     assert plans["disentangle"]["grid_points"] == 16
     assert plans["disentangle"]["predictions"] == (4 + 16) * 96
     assert plans["profile"]["steps_per_method"] == 8
@@ -120,6 +136,8 @@ def test_counts_by_hand(toy_files: Any, tmp_path: Path) -> None:
         ("calibrate", {"model": "tiny-clop"}),
         ("calibrate", {"task": "toys"}),
         ("calibrate", {"exclude": ("*nothing*",)}),
+        ("calibrate", {"sparsity": (0.5, 0.9)}),
+        ("calibrate", {"scope": "row"}),
         ("finetune", {"mask": None}),
         ("finetune", {"training": {"lr": -1.0}}),
         ("add", {"coefs": (1.0,)}),
@@ -129,6 +147,10 @@ def test_counts_by_hand(toy_files: Any, tmp_path: Path) -> None:
         ("negate", {"control": "toy-a"}),
         ("evaluate", {"tasks": ("toy-a", "toy-a")}),
         ("evaluate", {"checkpoints": (), "model": None}),
+        ("prune", {"edits": ()}),
+        ("prune", {"edits": (LowestEdit("prune", Path("nowhere"), 0.1),)}),
+        ("prune", {"tasks": ()}),
+        ("prune", {"model": "tiny-clip"}),
         ("disentangle", {"grid": 0}),
         ("disentangle", {"tasks": ("toy-a", "toy-a")}),
         ("profile", {"iters": 0}),
@@ -137,14 +159,16 @@ def test_counts_by_hand(toy_files: Any, tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_plan_refuses_what_the_run_refuses(
-    toy_files: Any, tmp_path: Path, command: str, change: dict[str, Any]
+    toy_files: Any, toy_scores: Path, tmp_path: Path, command: str, change: dict[str, Any]
 ) -> None:
-    planner, request = requests(toy_files, tmp_path / "out")[command]
+    planner, request = requests(toy_files, toy_scores, tmp_path / "out")[command]
     with pytest.raises(TalosError):
         planner(dataclasses.replace(request, **change))
 
 
-def test_vectors_that_do_not_fit_are_refused(toy_files: Any, tmp_path: Path) -> None:
+def test_vectors_that_do_not_fit_are_refused(
+    toy_files: Any, toy_scores: Path, tmp_path: Path
+) -> None:
     request = AddRequest((toy_files.vector("a"),), tmp_path / "out", coefs=(1.0,), common=CPU)
     with pytest.raises(MismatchError):
         planning.plan_add(dataclasses.replace(request, model="tiny-clip"))
@@ -161,10 +185,10 @@ def test_a_vector_of_another_task_cannot_be_planned_to_search(
 
 
 def test_plans_agree_with_what_happens(
-    toy_files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_files: Any, toy_scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Entries, steps and disk of the plan against those of the run."""
-    plans = requests(toy_files, tmp_path / "out")
+    plans = requests(toy_files, toy_scores, tmp_path / "out")
     planner, tuning = plans["finetune"]
     planned = planner(tuning).facts
     mask_planner, calibration = plans["calibrate"]
@@ -178,3 +202,48 @@ def test_plans_agree_with_what_happens(
     made = calibrate(dataclasses.replace(calibration, out=tmp_path / "mask"))
     assert mask_planned["live_entries"] == made.live
     assert mask_planned["examples_per_round"] == made.notes["examples"]
+
+
+@pytest.mark.parametrize("scope", ["global", "layer", "tensor"])
+def test_the_live_count_of_each_scope_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scope: str
+) -> None:
+    request = CalibrateRequest(
+        "toy-clip", "toy-a", 0.9, tmp_path / "m", method="random", scope=scope, common=CPU
+    )
+    facts = planning.plan_calibrate(request).facts
+    monkeypatch.undo()
+    assert facts["live_entries"] == calibrate(request).live
+    assert "examples_per_round" not in facts, "no data is used"
+
+
+def test_masks_of_several_sparsities_are_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = CalibrateRequest(
+        "toy-clip",
+        "toy-a",
+        (0.5, 0.9),
+        tmp_path / "m.{sparsity}",
+        options={"rounds": 1},
+        common=CPU,
+    )
+    facts = planning.plan_calibrate(request).facts
+    assert (facts["masks"], facts["live_entries"]) == (2, "9456, 1892")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    made = calibrate_each(request)
+    assert facts["live_entries"] == ", ".join(str(result.live) for result in made)
+
+
+def test_the_dense_run_of_lota_is_planned(tmp_path: Path) -> None:
+    plans = [
+        planning.plan_calibrate(
+            CalibrateRequest("toy-clip", "toy-a", 0.9, tmp_path / "m", method, options, common=CPU)
+        ).facts
+        for method, options in (("random", {}), ("lota", {"lota_steps": 7, "batch_size": 500}))
+    ]
+    assert plans[1]["steps"] == 7
+    assert plans[1]["batch_size"] == 72, "all there is"
+    dense = 5 * 19_200 * 4
+    assert plans[1]["memory_bytes"] > plans[0]["memory_bytes"] + dense

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from talos_engine.masking.rules.random import RandomConfig, select_random
+from talos_engine.masking.rules.random import RandomConfig, rank_at_random
 from talos_engine.masking.selection import count_entries, live_count
 from talos_engine.masking.spec import MASK_RULES, MaskContext
 
@@ -24,16 +24,21 @@ def context(sparsity: float, seed: int, candidates: dict[str, Tensor] | None = N
     return MaskContext(theta0, flags, {}, sparsity, seed, refuse, refuse)  # type: ignore[arg-type]
 
 
+def select_random(config: RandomConfig, given: MaskContext) -> dict[str, Tensor]:
+    """The mask at the context's sparsity."""
+    return rank_at_random(config, given).select(given, given.sparsity)
+
+
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99])
 def test_counts_are_exact(sparsity: float) -> None:
-    live = select_random(RandomConfig(), context(sparsity, 0)).live
+    live = select_random(RandomConfig(), context(sparsity, 0))
     assert count_entries(live) == live_count(1000, sparsity)
     assert {name: flags.shape for name, flags in live.items()} == {"a": (30, 20), "b": (400,)}
 
 
 def test_the_seed_decides() -> None:
-    rule = MASK_RULES.get("random").run
-    first, again, other = (rule(RandomConfig(), context(0.5, seed)).live for seed in (0, 0, 1))
+    assert MASK_RULES.get("random").run is rank_at_random
+    first, again, other = (select_random(RandomConfig(), context(0.5, seed)) for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     agreeing = sum(int((first[name] == other[name]).sum()) for name in first)
     assert 400 < agreeing < 600
@@ -42,7 +47,7 @@ def test_the_seed_decides() -> None:
 def test_excluded_entries_are_never_selected() -> None:
     flags = torch.zeros(100, dtype=torch.bool)
     flags[::3] = True
-    live = select_random(RandomConfig(), context(0.0, 3, {"a": flags})).live["a"]
+    live = select_random(RandomConfig(), context(0.0, 3, {"a": flags}))["a"]
     assert torch.equal(live, flags)
 
 
@@ -50,7 +55,7 @@ def test_every_entry_is_equally_likely() -> None:
     """400 seeds, 1000 entries at density 0.2: every count within 6 standard deviations of 80."""
     counts = torch.zeros(1000)
     for seed in range(400):
-        live = select_random(RandomConfig(), context(0.8, seed)).live
+        live = select_random(RandomConfig(), context(0.8, seed))
         counts += torch.cat([live["a"].flatten(), live["b"]]).float()
     assert float(counts.sum()) == 400 * 200
     spread = (400 * 0.2 * 0.8) ** 0.5

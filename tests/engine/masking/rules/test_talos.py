@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -13,13 +13,29 @@ from torch import Tensor, nn
 from talos_engine.data.spec import EMBEDDED_TASKS
 from talos_engine.data.splits import load_split
 from talos_engine.masking.rules import talos as rule
-from talos_engine.masking.rules.talos import TalosConfig, calibrate_talos
+from talos_engine.masking.rules.talos import TalosConfig
 from talos_engine.masking.selection import count_entries, live_count
 from talos_engine.masking.spec import MASK_RULES, MaskContext
 from talos_engine.workflows.calibrate import shift_invariant_entries
 from talos_engine.workflows.opening import Session
 
 Flags = dict[str, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibrated:
+    """What the rule gave, with the mask at the context's sparsity."""
+
+    live: Flags
+    scores: Flags
+    notes: Mapping[str, int]
+
+
+def calibrate_talos(config: TalosConfig, context: MaskContext) -> Calibrated:
+    ranking = rule.calibrate_talos(config, context)
+    assert ranking.saved is not None
+    live = ranking.select(context, context.sparsity)
+    return Calibrated(live, dict(ranking.saved), ranking.notes)
 
 
 @pytest.fixture
@@ -128,7 +144,7 @@ def test_live_sets_are_nested_and_the_forward_pass_sees_the_soft_mask(
 ) -> None:
     seen: list[Flags] = []
     lives: list[Flags] = []
-    estimate, keep = rule.estimate_fisher_diag, rule.keep_lowest
+    estimate, keep = rule.estimate_fisher_diag, MaskContext.keep_lowest
 
     def spy_estimate(model: nn.Module, parameters: Flags, *more: Any, **named: Any) -> Flags:
         seen.append({name: value.clone() for name, value in parameters.items()})
@@ -139,7 +155,7 @@ def test_live_sets_are_nested_and_the_forward_pass_sees_the_soft_mask(
         return lives[-1]
 
     monkeypatch.setattr(rule, "estimate_fisher_diag", spy_estimate)
-    monkeypatch.setattr(rule, "keep_lowest", spy_keep)
+    monkeypatch.setattr(MaskContext, "keep_lowest", spy_keep)
     calibrate_talos(TalosConfig(rounds=4, fisher="type-2", soft_mask=0.25), problem)
     _, history = naive_calibration(problem, naive_fisher, rounds=4, epsilon=0.25)
     assert [count_entries(live) for live in lives] == [len(live) for live in history]
@@ -180,15 +196,13 @@ def test_excluded_entries_are_never_selected_and_never_softened(
     assert count_entries(live) == live_count(16, 0.8)
 
 
-def test_declared_zero_scores_win_the_ranking_and_are_counted(problem: MaskContext) -> None:
+def test_declared_zero_scores_win_the_ranking(problem: MaskContext) -> None:
     zeros = {"out.bias": torch.tensor([True, False, True])}
     context = dataclasses.replace(problem, zero_scores=zeros)
     result = calibrate_talos(TalosConfig(fisher="type-2"), context)
-    assert result.scores is not None
     assert result.scores["out.bias"].tolist()[0] == 0.0
     assert result.scores["out.bias"].tolist()[1] > 0.0
     assert result.live["out.bias"].tolist() in ([True, False, True], [True, True, True])
-    assert result.notes["live_zero_score"] == 2
 
 
 def test_saved_scores_are_those_of_the_first_round(
@@ -197,7 +211,6 @@ def test_saved_scores_are_those_of_the_first_round(
     inputs, labels = problem.load_inputs()
     expected = naive_fisher(problem.load_model(), problem.theta0, inputs, labels)
     result = calibrate_talos(TalosConfig(fisher="type-2", rounds=4), problem)
-    assert result.scores is not None
     for name, value in expected.items():
         torch.testing.assert_close(result.scores[name], value, rtol=1e-9, atol=1e-15)
 
@@ -244,7 +257,7 @@ def test_progress_is_told_per_round(problem: MaskContext) -> None:
     ]
 
 
-def test_on_a_clip_key_biases_are_selected_first_and_counted(toy_session: Session) -> None:
+def test_on_a_clip_key_biases_are_selected_first(toy_session: Session) -> None:
     structure = toy_session.backbone.structure
     state = toy_session.backbone.encoder_state()
     zeros = shift_invariant_entries(structure)
@@ -258,10 +271,39 @@ def test_on_a_clip_key_biases_are_selected_first_and_counted(toy_session: Sessio
         load_model=lambda: toy_session.classifier("toy-a"),
         load_inputs=lambda: toy_session.prepare(split),
     )
-    result = MASK_RULES.get("talos").run(TalosConfig(), context)
-    assert result.notes["live_zero_score"] == count_entries(zeros) == 2 * 16
+    assert count_entries(zeros) == 2 * 16
+    live = calibrate_talos(TalosConfig(), context).live
     for name, flags in zeros.items():
-        assert bool(result.live[name][flags].all())
+        assert bool(live[name][flags].all())
     excluded = dataclasses.replace(context, candidates=structure.candidates(["*in_proj_bias#k"]))
-    without = MASK_RULES.get("talos").run(TalosConfig(), excluded)
-    assert without.notes["live_zero_score"] == 0
+    without = calibrate_talos(TalosConfig(), excluded).live
+    for name, flags in zeros.items():
+        assert not bool(without[name][flags].any())
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_every_unit_follows_the_schedule_by_itself(
+    problem: MaskContext, naive_fisher: Callable[..., Flags], rounds: int
+) -> None:
+    """Ranked tensor by tensor without softening: each keeps its own lowest."""
+    context = dataclasses.replace(problem, units=[(name,) for name in problem.theta0])
+    config = TalosConfig(rounds=rounds, fisher="type-2", soft_mask=1.0)
+    live = calibrate_talos(config, context).live
+    inputs, labels = problem.load_inputs()
+    scores = naive_fisher(problem.load_model(), problem.theta0, inputs, labels)
+    for name, flags in live.items():
+        count = live_count(flags.numel(), 0.8)
+        lowest = scores[name].flatten().sort().indices[:count]
+        assert sorted(lowest.tolist()) == torch.nonzero(flags.flatten())[:, 0].tolist()
+
+
+def test_one_round_ranks_without_looking_at_the_sparsity(problem: MaskContext) -> None:
+    entry = MASK_RULES.get("talos")
+    assert entry.one_pass(TalosConfig(rounds=1))
+    assert not entry.one_pass(TalosConfig(rounds=2))
+    ranking = rule.calibrate_talos(TalosConfig(rounds=1), problem)
+    for sparsity in (0.1, 0.5, 0.99):
+        alone = dataclasses.replace(problem, sparsity=sparsity)
+        expected = calibrate_talos(TalosConfig(rounds=1), alone).live
+        found = ranking.select(problem, sparsity)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -31,10 +31,10 @@ def reported(*, debug: bool) -> Iterator[None]:
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
-    except KeyboardInterrupt:
-        _leave("interrupted", "", EXIT_INTERRUPTED, debug)
-    except Terminated:
-        _leave("terminated", "", EXIT_TERMINATED, debug)
+    except KeyboardInterrupt as stop:  # its message, if any, says how to go on
+        _leave("interrupted", str(stop), EXIT_INTERRUPTED, debug)
+    except Terminated as stop:
+        _leave("terminated", str(stop), EXIT_TERMINATED, debug)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_FAILED) from None

@@ -53,6 +53,14 @@ def evaluate(
             help="Single-task checkpoint or vector, one per task: adds normalized accuracy."
         ),
     ] = None,
+    linearize: Annotated[
+        bool,
+        typer.Option(
+            "--linearize",
+            help="Evaluate every model's first-order expansion at the base. Models whose file "
+            "records that they were trained so are evaluated so anyway.",
+        ),
+    ] = False,
     prune_lowest: Annotated[
         list[Any] | None,
         typer.Option(
@@ -105,10 +113,10 @@ def evaluate(
         raise OptionError("--seed keys the noise of --perturb-lowest, which is not given")
     if plot is not None and not edits:
         raise OptionError("--plot draws what --prune-lowest or --perturb-lowest measure")
-    if edits and (checkpoints or single):
+    if edits and (checkpoints or single or linearize):
         raise OptionError(
-            "--prune-lowest and --perturb-lowest edit the base: they take no checkpoint, vector "
-            "or --single",
+            "--prune-lowest and --perturb-lowest edit the base: they take no checkpoint, vector, "
+            "--single or --linearize",
             "to edit a checkpoint, calibrate scores at it and name it with --model",
         )
     if not edits:
@@ -120,6 +128,7 @@ def evaluate(
                 model=model,
                 split=split,
                 singles=tuple(single or ()),
+                linearize=linearize,
                 common=shared.common(),
             ),
             shared,
@@ -144,6 +153,7 @@ def _evaluate(request: EvaluateRequest, shared: Shared) -> None:
     rows = []
     for entry in result.models:
         name = "base" if entry.path is None else entry.path.name
+        name += " (linearized)" if entry.evaluation == "linearized" else ""
         cells = [percent(entry.accuracies[each].value) for each in request.tasks]
         row = [name, *cells, percent(entry.mean)]
         if entry.normalized is not None:

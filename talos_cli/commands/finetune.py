@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from talos_cli import options
 from talos_cli.options import Shared, command
+from talos_cli.render import Terminal
+
+if TYPE_CHECKING:
+    from talos_engine.workflows.finetune import FinetuneResult
 
 
 @command()
@@ -19,20 +23,24 @@ def finetune(
     method: Annotated[
         str,
         typer.Option(
-            help="talos trains the live entries of a mask, nonlinear everything.",
+            help="talos trains the live entries of a mask (lota: of a lota mask), nonlinear "
+            "everything, linearized everything in the first-order expansion at the base (talos "
+            "evaluates what comes of it so too), l-lora low-rank updates of Q and V.",
             metavar="|".join(options.FINETUNE_METHODS),
             autocompletion=options.complete("talos_engine.training.methods"),
             callback=options.one_of("fine-tuning method", options.FINETUNE_METHODS),
         ),
     ],
     mask: Annotated[
-        Path | None, typer.Option(help="Mask file; needed by talos. Any mask rule's will do.")
+        Path | None,
+        typer.Option(help="Mask file; needed by talos, which takes any rule's, and by lota."),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Optimizer steps.", show_default="model's")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Examples per step.", show_default="model's")
+        int | None,
+        typer.Option(help="Examples per forward and backward pass.", show_default="model's"),
     ] = None,
     lr: Annotated[
         float | None, typer.Option(help="Peak learning rate.", show_default="model's, by method")
@@ -52,6 +60,68 @@ def finetune(
         float | None,
         typer.Option(help="Largest gradient norm; 0: no clipping.", show_default="model's"),
     ] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Of the updates of l-lora.", show_default="16")
+    ] = None,
+    lora_alpha: Annotated[
+        float | None,
+        typer.Option(help="l-lora scales its updates by this over the rank.", show_default="16"),
+    ] = None,
+    grad_accum: Annotated[
+        int | None,
+        typer.Option(
+            help="Batches per step, the gradient being the mean over all their examples.",
+            show_default="1",
+        ),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the target spread evenly over all classes, in [0, 1).",
+            show_default="0",
+        ),
+    ] = None,
+    early_stop: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Write the state of best validation accuracy; end after N measurements "
+            "without a better one.",
+            show_default="off",
+        ),
+    ] = None,
+    validate_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps between measurements of --early-stop.",
+            show_default="a twentieth of the steps",
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        int,
+        typer.Option(
+            help="Steps between saves of the run's state beside the output, for --resume; 0: none."
+        ),
+    ] = 0,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with an interrupted run of the same command, if there is one; "
+            "the result has the same bytes.",
+        ),
+    ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="JSONL file: step, loss, learning rate and time, a line per step."),
+    ] = None,
+    log_drift: Annotated[
+        int,
+        typer.Option(
+            help="Steps between measurements of how far per-example gradients have moved from "
+            "those at the base; they go into the log. 0: none. Slow."
+        ),
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Checkpoint.", show_default="TASK.METHOD.safetensors"),
@@ -61,6 +131,7 @@ def finetune(
     """Fine-tune a model on a task and write a checkpoint that open_clip loads by itself."""
     from talos_engine.workflows.finetune import FinetuneRequest
     from talos_engine.workflows.finetune import finetune as run
+    from talos_engine.workflows.unfinished import Persistence
 
     request = FinetuneRequest(
         model=model,
@@ -76,8 +147,14 @@ def finetune(
             "warmup": warmup,
             "schedule": schedule,
             "clip": clip,
+            "grad_accum": grad_accum,
+            "label_smoothing": label_smoothing,
+            "early_stop": early_stop,
+            "validate_every": validate_every,
         },
         common=shared.common(),
+        options={"rank": rank, "lora_alpha": lora_alpha},
+        kept=Persistence(checkpoint_every, resume, log, log_drift),
     )
     terminal = shared.terminal
     if shared.dry_run:
@@ -87,19 +164,37 @@ def finetune(
         return
     with terminal.progress() as progress:
         result = run(request, progress)
+    _report(shared.terminal, result, resume=resume)
+
+
+def _report(terminal: Terminal, result: FinetuneResult, *, resume: bool) -> None:
     last = result.records[-1].loss if result.records else None
+    if result.first:
+        terminal.note(f"went on after step {result.first}")
+    elif resume:
+        terminal.note("there was no interrupted run to go on with: started at the first step")
     told = f", last loss {last:.4f}" if last is not None else ""
     terminal.note(
-        f"trained {result.trained:,} entries for {len(result.records)} steps at "
+        f"trained {result.trained:,} entries for {result.steps} steps at "
         f"lr {result.config.lr:g}{told}"
     )
-    terminal.result(
-        result.path,
-        {
-            "path": str(result.path),
-            "trained": result.trained,
-            "steps": len(result.records),
-            "lr": result.config.lr,
-            "last_loss": last,
-        },
-    )
+    facts = {
+        "path": str(result.path),
+        "trained": result.trained,
+        "steps": result.steps,
+        "resumed_at": result.first,
+        "lr": result.config.lr,
+        "last_loss": last,
+    }
+    stopping = result.stopping
+    if stopping is not None:
+        facts |= {"best_step": stopping.best_step, "stopped_early": stopping.over}
+        terminal.note(
+            f"wrote the state of step {stopping.best_step}, the best on validation data"
+            + (
+                f"; stopped at step {result.steps}: {stopping.waited} measurements without a better"
+                if stopping.over
+                else ""
+            )
+        )
+    terminal.result(result.path, facts)

@@ -15,10 +15,23 @@ from talos_engine.artifacts.checkpoint import (
 )
 from talos_engine.artifacts.container import TensorFile, TensorSpec, open_tensors
 from talos_engine.artifacts.container_writer import write_tensors
-from talos_engine.artifacts.files import StrPath, atomic_write, check_output, file_hash
+from talos_engine.artifacts.evaluation import (
+    LINEARIZED,
+    PLAIN,
+    common_evaluation,
+    recorded_evaluation,
+)
+from talos_engine.artifacts.files import (
+    StrPath,
+    atomic_write,
+    check_output,
+    file_hash,
+    reserve_output,
+)
 from talos_engine.artifacts.header import KINDS, SCHEMA, BaseInfo, Header, check_base
 from talos_engine.artifacts.mask import Mask, MaskFile, open_mask, read_mask, write_mask
 from talos_engine.artifacts.metrics import METRICS_SCHEMA, read_metrics, write_metrics
+from talos_engine.artifacts.resume import ResumeState, read_resume, write_resume
 from talos_engine.artifacts.scores import Scores, read_scores, read_scores_header, write_scores
 from talos_engine.artifacts.strict_json import JSON, read_json, write_json
 from talos_engine.artifacts.tensors import hash_tensors
@@ -28,13 +41,16 @@ from talos_engine.artifacts.vector_file import VectorFile, open_vector, read_vec
 __all__ = [
     "JSON",
     "KINDS",
+    "LINEARIZED",
     "METRICS_SCHEMA",
+    "PLAIN",
     "SCHEMA",
     "BaseInfo",
     "Checkpoint",
     "Header",
     "Mask",
     "MaskFile",
+    "ResumeState",
     "Scores",
     "StrPath",
     "TaskVector",
@@ -45,6 +61,7 @@ __all__ = [
     "atomic_write",
     "check_base",
     "check_output",
+    "common_evaluation",
     "file_hash",
     "hash_tensors",
     "inspect_kind",
@@ -58,14 +75,18 @@ __all__ = [
     "read_json",
     "read_mask",
     "read_metrics",
+    "read_resume",
     "read_scores",
     "read_scores_header",
     "read_vector",
+    "recorded_evaluation",
+    "reserve_output",
     "restore",
     "write_checkpoint",
     "write_json",
     "write_mask",
     "write_metrics",
+    "write_resume",
     "write_scores",
     "write_tensors",
     "write_vector",

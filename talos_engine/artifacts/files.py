@@ -21,7 +21,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -71,6 +71,25 @@ def atomic_write(path: StrPath, writer: Callable[[Path], object], *, force: bool
                 _publish(temporary, target, force=force)
         with suppress(OSError):  # some file systems cannot sync a folder
             _sync(target.parent)
+
+
+@contextmanager
+def reserve_output(path: StrPath) -> Iterator[None]:
+    """Keep other runs from making the same file for as long as this one works on it.
+
+    Only runs that reserve it too are kept off; ``atomic_write`` has a lock of its own.
+
+    Args:
+        path: Target file; its folder must exist.
+
+    Raises:
+        OutputError: another run has reserved it, or its folder cannot be written to.
+    """
+    target = Path(path)
+    with ExitStack() as stack:
+        with _output_errors(target):
+            stack.enter_context(_locked(target, "run."))
+        yield
 
 
 def check_output(path: StrPath, *, force: bool, needed_bytes: int = 0) -> None:
@@ -196,9 +215,9 @@ def _remove_strays(target: Path) -> None:
 
 
 @contextmanager
-def _locked(target: Path) -> Iterator[bool]:
+def _locked(target: Path, purpose: str = "") -> Iterator[bool]:
     """Exclusive right to write ``target``; yields False where the file system has no locks."""
-    lock = target.with_name(f"{_prefix(target)}lock-talos")
+    lock = target.with_name(f"{_prefix(target)}{purpose}lock-talos")
     descriptor = _take_lock(lock, target)
     if descriptor is None:
         yield False

@@ -23,6 +23,7 @@ NOUNS = {
     "checkpoint": "a checkpoint",
     "vector": "a task vector",
     "scores": "a scores file",
+    "resume": "the state of an unfinished run",
 }
 KINDS = tuple(NOUNS)
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from talos_engine.artifacts import BaseInfo, hash_tensors, read_checkpoint, read_checkpoint_header
+from talos_engine.artifacts import (
+    PLAIN,
+    BaseInfo,
+    Header,
+    hash_tensors,
+    read_checkpoint,
+    read_checkpoint_header,
+    recorded_evaluation,
+)
+from talos_engine.errors import MismatchError
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import MODELS, Backbone, BaseWeights
 
@@ -19,10 +28,12 @@ def load_weights(model: str) -> BaseWeights:
     Raises:
         UnknownNameError: neither a known name nor a file.
         ArtifactError: the file is not a sound checkpoint of a known architecture.
+        MismatchError: it was made to be evaluated linearized, so it is no base of its own.
     """
     path = Path(model)
     if is_checkpoint_path(model):
         checkpoint = read_checkpoint(path)
+        check_is_base(checkpoint.header, path)
         origin = checkpoint.header.base
         found = hash_tensors(checkpoint.tensors)
         own = dataclasses.replace(origin, pretrained="checkpoint", hash=found)
@@ -37,6 +48,19 @@ def load_weights(model: str) -> BaseWeights:
         hash=hash_tensors(tensors),
     )
     return BaseWeights(info, info, tensors)
+
+
+def check_is_base(header: Header, path: Path) -> None:
+    """Raise unless a checkpoint may be what others are made from.
+
+    Raises:
+        MismatchError: it stands for a model linearized at the base that it was made from.
+    """
+    if recorded_evaluation(header, path) != PLAIN:
+        raise MismatchError(
+            f"{path} is evaluated linearized at {header.base.name} and is no base itself",
+            f"--model {header.base.name}",
+        )
 
 
 def is_checkpoint_path(model: str) -> bool:
@@ -66,7 +90,11 @@ def open_skeleton(model: str) -> Skeleton:
 
 def architecture_name(model: str) -> str:
     """The catalog name of the architecture of what ``model`` names."""
-    return read_checkpoint_header(model).base.name if is_checkpoint_path(model) else model
+    if not is_checkpoint_path(model):
+        return model
+    header = read_checkpoint_header(model)
+    check_is_base(header, Path(model))
+    return header.base.name
 
 
 def build_backbone(weights: BaseWeights) -> Backbone:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from talos_engine.errors import MismatchError
+from talos_engine.models.linearized import LinearizedEncoder
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import Backbone, BaseWeights
 from talos_engine.models.structure import image_encoder_structure
@@ -29,13 +30,15 @@ class ImageClassifier(nn.Module):
     def __init__(self, visual: nn.Module, head: Tensor, scale: Tensor) -> None:
         super().__init__()
         self.visual = visual
+        self.head: Tensor
+        self.scale: Tensor
         self.register_buffer("head", head)
         self.register_buffer("scale", scale)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, shape (batch, classes), for images of shape (batch, 3, height, width)."""
         features = F.normalize(self.visual(images), dim=-1)  # (batch, embed_dim)
-        return self.scale * features @ self.head.T  # type: ignore[operator]
+        return self.scale * features @ self.head.T
 
 
 class OpenClipBackbone(Backbone):
@@ -74,6 +77,21 @@ class OpenClipBackbone(Backbone):
         head = F.normalize(per_class.mean(dim=1), dim=-1)  # (classes, embed_dim)
         scale = self.model.logit_scale.exp()
         return ImageClassifier(self.model.visual, head, scale).eval()
+
+    def linearize(self, classifier: nn.Module) -> ImageClassifier:
+        """The same head over the image encoder's features linearized at θ0.
+
+        The features are linear in τ; the logits are not, since the head normalizes.
+        """
+        assert isinstance(classifier, ImageClassifier)
+        prefix = "visual."
+        theta0 = {
+            name.removeprefix(prefix): value
+            for name, value in self.weights.tensors.items()
+            if name in self.structure.shapes
+        }
+        encoder = LinearizedEncoder(classifier.visual, theta0)
+        return ImageClassifier(encoder, classifier.head, classifier.scale).eval()
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
         """Normalized images, float32 of shape (n, 3, size, size)."""

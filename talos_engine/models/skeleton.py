@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from talos_engine.models.linearized import LinearizedEncoder
 from talos_engine.models.structure import EncoderStructure
 
 
@@ -35,14 +36,20 @@ class Skeleton:
         """Number of entries of the encoder."""
         return sum(parameter.numel() for parameter in self.encoder.parameters())
 
-    def saved_bytes(self, batch: int, trains: Collection[str]) -> int:
+    def saved_bytes(self, batch: int, trains: Collection[str], *, linearized: bool = False) -> int:
         """Bytes that autograd keeps between a forward and a backward pass, parameters apart.
 
         Args:
             batch: Examples in the forward pass.
             trains: Parameters that get a gradient, by ``state_dict`` key.
+            linearized: Count for the encoder's first-order expansion instead.
         """
-        own = {id(parameter) for parameter in self.encoder.parameters()}
+        encoder = self.encoder
+        own = {parameter.untyped_storage()._cdata for parameter in encoder.parameters()}
+        if linearized:
+            theta0 = {name: torch.empty_like(value) for name, value in encoder.named_parameters()}
+            own |= {value.untyped_storage()._cdata for value in theta0.values()}
+            encoder = LinearizedEncoder(encoder, theta0)
         wanted = set(trains)
         parameters = list(self.encoder.parameters())
         for name, parameter in zip(self.structure.trainable, parameters, strict=True):
@@ -50,10 +57,11 @@ class Skeleton:
         kept: dict[int, Tensor] = {}
 
         def keep(tensor: Tensor) -> Tensor:
-            if id(tensor) not in own and id(tensor._base) not in own:
-                kept.setdefault(tensor.untyped_storage()._cdata, tensor)
+            storage = tensor.untyped_storage()._cdata
+            if storage not in own:
+                kept.setdefault(storage, tensor)
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            self.encoder(torch.empty(batch, *self.input_shape, device="meta"))
+            encoder(torch.empty(batch, *self.input_shape, device="meta"))
         return sum(tensor.numel() * tensor.element_size() for tensor in kept.values())

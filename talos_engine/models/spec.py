@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from talos_engine.artifacts import BaseInfo
+from talos_engine.errors import OptionError
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.registry import Registry
@@ -51,6 +52,15 @@ class Backbone(ABC):
         Names of its parameters are keys of the model's ``state_dict``. All classifiers of one
         backbone share the encoder; the head is frozen and belongs to the pre-trained model.
         """
+
+    def linearize(self, classifier: nn.Module) -> nn.Module:
+        """A classifier of this backbone with its encoder linearized at θ0; the head stays.
+
+        Raises:
+            OptionError: this kind of model has no linearization.
+        """
+        what = f"the {type(classifier).__name__} of {self.weights.info.name}"
+        raise OptionError(f"{what} cannot be linearized")
 
     @abstractmethod
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:

@@ -11,11 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from talos_engine.configuration import check_at_least, check_choice, check_positive
+from talos_engine.configuration import (
+    check_at_least,
+    check_choice,
+    check_fraction,
+    check_positive,
+)
 from talos_engine.device import Runtime
-from talos_engine.errors import TrainingError
+from talos_engine.errors import OptionError, TrainingError
+from talos_engine.interrupts import HeldSignals
 from talos_engine.progress import Progress, silent
 from talos_engine.seeding import derive_seed
+from talos_engine.training.early_stopping import EarlyStopping
+from talos_engine.training.resuming import Keeping, RunState, seeded_generators
 from talos_engine.training.schedule import SCHEDULES, learning_rate_at
 from talos_engine.training.sparse_adamw import AdamWConfig, SparseAdamW, clip_gradients
 
@@ -26,13 +34,18 @@ class TrainConfig:
 
     Args:
         steps: Optimizer steps.
-        batch_size: Examples per step.
+        batch_size: Examples per forward and backward pass.
         lr: Peak learning rate.
         weight_decay: Decoupled decay of live entries.
         warmup: Linear warm-up steps.
         schedule: ``cosine`` or ``constant``.
         clip: Largest gradient norm over live entries; 0 for no clipping.
         seed: Key of the data order.
+        grad_accum: Batches per step; their gradients make one mean over all their examples.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+        early_stop: Validation measurements in a row without a new best after which the run ends,
+            with the best state; 0 for no early stopping.
+        validate_every: Steps between two measurements; 0 without early stopping.
     """
 
     steps: int
@@ -43,6 +56,10 @@ class TrainConfig:
     schedule: str
     clip: float
     seed: int
+    grad_accum: int = 1
+    label_smoothing: float = 0.0
+    early_stop: int = 0
+    validate_every: int = 0
 
     def __post_init__(self) -> None:
         check_at_least("steps", self.steps, 0)
@@ -52,6 +69,13 @@ class TrainConfig:
         check_at_least("warmup", self.warmup, 0)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_at_least("clip", self.clip, 0)
+        check_at_least("grad-accum", self.grad_accum, 1)
+        check_fraction("label-smoothing", self.label_smoothing, below_one=True)
+        check_at_least("early-stop", self.early_stop, 0)
+        if self.early_stop:
+            check_at_least("validate-every", self.validate_every, 1)
+        elif self.validate_every:
+            raise OptionError("--validate-every only goes with --early-stop N")
 
 
 @dataclass(frozen=True)
@@ -60,11 +84,12 @@ class StepRecord:
 
     Args:
         step: Counted from 1.
-        loss: Mean cross-entropy of the batch.
+        loss: Mean cross-entropy over the step's examples.
         lr: Learning rate used.
         forward_backward_s: Seconds of forward and backward pass.
         optimizer_s: Seconds of clipping and update.
         total_s: Seconds of the whole step, batch assembly included.
+        examples: How many examples the step saw.
     """
 
     step: int
@@ -73,6 +98,7 @@ class StepRecord:
     forward_backward_s: float
     optimizer_s: float
     total_s: float
+    examples: int
 
 
 @dataclass(frozen=True)
@@ -89,6 +115,8 @@ class TrainJob:
         runtime: Device and precision.
         progress: Told after every step.
         observe: Called with each step's record.
+        stopping: Early stopping; its measurements are its own affair.
+        keeping: How the state of the run is kept and where it starts, if it is kept.
     """
 
     classifier: nn.Module
@@ -100,39 +128,76 @@ class TrainJob:
     runtime: Runtime = field(default_factory=Runtime)
     progress: Progress = silent
     observe: Callable[[StepRecord], None] = lambda record: None
+    stopping: EarlyStopping | None = None
+    keeping: Keeping | None = None
 
 
 def train(job: TrainJob) -> list[StepRecord]:
-    """Records of all steps; the parameters have been updated in place (Eq. 8).
+    """Records of the steps made; the parameters have been updated in place (Eq. 8).
+
+    With early stopping the parameters end as they were at the best measurement. A run that goes on
+    from a kept state makes the remaining steps, and ends with the same bits as if it had never
+    been interrupted. SIGINT and SIGTERM act when the current step has ended and, where states are
+    kept, has been saved.
 
     Raises:
         TrainingError: the loss became NaN or infinite; says at which step and learning rate.
+        MismatchError: the state to go on from is of other parameters.
     """
-    config = job.config
     job.classifier.requires_grad_(False)
     for parameter in job.parameters.values():
         parameter.requires_grad_(True)
-    optimizer = SparseAdamW(job.parameters, job.live, AdamWConfig(weight_decay=config.weight_decay))
-    order = batch_order(len(job.labels), config.batch_size, config.seed)
-    records = []
+    decay = AdamWConfig(weight_decay=job.config.weight_decay)
+    optimizer = SparseAdamW(job.parameters, job.live, decay)
     try:
-        for step in range(config.steps):
-            rate = learning_rate_at(
-                step,
-                steps=config.steps,
-                peak=config.lr,
-                warmup=config.warmup,
-                schedule=config.schedule,
-            )
-            record = _take_step(job, optimizer, next(order), step, rate)
-            records.append(record)
-            job.observe(record)
-            job.progress(f"fine-tuning, loss {record.loss:.3f}", step + 1, config.steps)
+        with seeded_generators(job.runtime.device, derive_seed(job.config.seed, "training")):
+            return _run(job, optimizer)
     finally:
         job.classifier.requires_grad_(False)
         for parameter in job.parameters.values():
             parameter.grad = None
+
+
+def _run(job: TrainJob, optimizer: SparseAdamW) -> list[StepRecord]:
+    config, keeping, stopping = job.config, job.keeping, job.stopping
+    state = RunState(optimizer, stopping, job.runtime.device)
+    done = 0
+    if keeping is not None and keeping.start is not None:
+        state.restore(keeping.start)
+        done = keeping.start.step
+    size = config.batch_size * config.grad_accum
+    order = batch_order(len(job.labels), size, config.seed, done)
+    records = []
+    with HeldSignals() as signals:
+        while done < config.steps and not (stopping is not None and stopping.over):
+            record = _take_step(job, optimizer, next(order), done, _rate(config, done))
+            done += 1
+            records.append(record)
+            job.observe(record)
+            job.progress(_tell(record), done, config.steps)
+            if stopping is not None:
+                stopping.after_step(done, config.steps, optimizer.values)
+            if keeping is not None and (signals.pending or keeping.due(done, config.steps)):
+                keeping.save(state.gather(done))
+            signals.deliver(keeping.told if keeping is not None else "")
+        if stopping is not None and stopping.best_values is not None:
+            optimizer.set_values(stopping.best_values)
     return records
+
+
+def _rate(config: TrainConfig, step: int) -> float:
+    return learning_rate_at(
+        step,
+        steps=config.steps,
+        peak=config.lr,
+        warmup=config.warmup,
+        schedule=config.schedule,
+    )
+
+
+def _tell(record: StepRecord) -> str:
+    speed = record.examples / record.total_s if record.total_s else math.inf
+    return f"fine-tuning, loss {record.loss:.3f}, {speed:,.0f} examples/s"
 
 
 def _take_step(
@@ -141,44 +206,69 @@ def _take_step(
     runtime = job.runtime
     runtime.synchronize()
     began = time.perf_counter()
-    inputs = job.inputs[chosen].to(runtime.device, non_blocking=True)
-    labels = job.labels[chosen].to(runtime.device, non_blocking=True)
     for parameter in job.parameters.values():
         parameter.grad = None
-    loaded = time.perf_counter()
-    with runtime.autocast():
-        logits = job.classifier(inputs)  # (batch, classes)
-    loss = F.cross_entropy(logits.float() if logits.dtype.itemsize < 4 else logits, labels)
-    loss.backward()
-    value = loss.item()
-    runtime.synchronize()
-    differentiated = time.perf_counter()
+    value, differentiating_s = 0.0, 0.0
+    for part in chosen.split(job.config.batch_size):
+        share = len(part) / len(chosen)  # of all examples of the step, whose mean is wanted
+        loss, seconds = _differentiate(job, part, share)
+        value += loss
+        differentiating_s += seconds
     if not math.isfinite(value):
         raise TrainingError(
             f"the loss became {value} at step {step + 1}, learning rate {rate:.3g}",
             "try a lower --lr or more --warmup",
         )
+    differentiated = time.perf_counter()
     gradients = optimizer.gather_gradients()
     clip_gradients(gradients, job.config.clip)
     optimizer.step(gradients, rate)
     runtime.synchronize()
     ended = time.perf_counter()
     return StepRecord(
-        step + 1, value, rate, differentiated - loaded, ended - differentiated, ended - began
+        step=step + 1,
+        loss=value,
+        lr=rate,
+        forward_backward_s=differentiating_s,
+        optimizer_s=ended - differentiated,
+        total_s=ended - began,
+        examples=len(chosen),
     )
 
 
-def batch_order(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+def _differentiate(job: TrainJob, part: Tensor, share: float) -> tuple[float, float]:
+    """Add the gradient of ``share`` times a batch's mean loss; that loss, and the seconds."""
+    runtime = job.runtime
+    inputs = job.inputs[part].to(runtime.device, non_blocking=True)
+    labels = job.labels[part].to(runtime.device, non_blocking=True)
+    loaded = time.perf_counter()
+    with runtime.autocast():
+        logits = job.classifier(inputs)  # (batch, classes)
+    full = logits.float() if logits.dtype.itemsize < 4 else logits
+    loss = share * F.cross_entropy(full, labels, label_smoothing=job.config.label_smoothing)
+    loss.backward()
+    value = loss.item()
+    runtime.synchronize()
+    return value, time.perf_counter() - loaded
+
+
+def batch_order(count: int, batch_size: int, seed: int, first: int = 0) -> Iterator[Tensor]:
     """Endless batches of example positions: a new permutation per epoch, keyed by (seed, epoch).
 
     A batch larger than the data is the whole data; the incomplete batch at the end of an epoch is
     left out.
+
+    Args:
+        count: Number of examples.
+        batch_size: Positions per batch.
+        seed: Key of the order.
+        first: Number of the batch to begin with.
     """
     size = min(batch_size, count)
-    epoch = 0
+    epoch, place = divmod(first, count // size)
     while True:
         generator = torch.Generator().manual_seed(derive_seed(seed, "data order", epoch))
         permutation = torch.randperm(count, generator=generator)
-        for start in range(0, count - size + 1, size):
+        for start in range(place * size, count - size + 1, size):
             yield permutation[start : start + size]
-        epoch += 1
+        epoch, place = epoch + 1, 0

@@ -88,6 +88,37 @@ class SparseAdamW:
         self.optimizer.param_groups[0]["lr"] = learning_rate
         self.optimizer.step()
         self.values.grad = None
+        self._scatter()
+
+    @torch.no_grad()
+    def set_values(self, values: Tensor) -> None:
+        """Give every live entry a value, flat, shape (live,); the moments stay."""
+        self.values.copy_(values)
+        self._scatter()
+
+    def state(self) -> dict[str, Tensor]:
+        """Values, moments and number of updates, not copied; moments are 0 before the first."""
+        kept = self.optimizer.state.get(self.values, {})
+        zeros = torch.zeros_like(self.values)
+        return {
+            "values": self.values.detach(),
+            "exp_avg": kept.get("exp_avg", zeros),
+            "exp_avg_sq": kept.get("exp_avg_sq", zeros),
+            "adam_step": kept.get("step", torch.zeros((), dtype=torch.float32)),
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``state`` once gave; copied. Shapes and dtypes must be its own."""
+        self.set_values(state["values"].to(self.values.device))
+        moved = {name: state[name].to(self.values.device) for name in ("exp_avg", "exp_avg_sq")}
+        step = state["adam_step"].to(self.values.device)  # where the fused kernel wants it
+        self.optimizer.state[self.values] = {
+            "step": step.clone(),
+            **{name: tensor.clone() for name, tensor in moved.items()},
+        }
+
+    def _scatter(self) -> None:
+        """Write the buffer's values into the parameters."""
         for (name, parameter), piece in zip(
             self.parameters.items(), self.values.detach().split(self.sizes), strict=True
         ):

@@ -26,6 +26,7 @@ from talos_engine.workflows.editing import (
     write_edited,
     write_search_report,
 )
+from talos_engine.workflows.expansion import vectors_evaluation
 from talos_engine.workflows.opening import (
     Common,
     apply_vector,
@@ -81,6 +82,7 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
     method, config = check_add(request)
     vectors, weights = read_vectors(request.vectors, request.model)
     base = check_base(weights, vectors[0].header.base, request.vectors[0])
+    evaluation = vectors_evaluation(request.vectors, [each.header for each in vectors], weights)
     order = merge_order(vectors)
     given = request.coefs if len(request.coefs) == len(vectors) > 1 else (1.0,) * len(vectors)
     ordered = [vectors[position] for position in order]
@@ -109,6 +111,7 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         method=f"add:{request.method}",
         config=_config(request, config, order, vectors, coefs),
         common=request.common,
+        evaluation=evaluation,
     )
     return EditResult(request.out, coefs, search, report)
 
@@ -155,7 +158,8 @@ def _search(
     check_single_base(weights, vectors[0].header.base, request.vectors[0])
     session = open_session(weights, request.common.runtime())
     check_encoder_only(combined, session.backbone.structure, "a vector")
-    tasks = [session.evaluation_task(name, "val") for name in names]
+    evaluation = vectors_evaluation(request.vectors, [each.header for each in vectors], weights)
+    tasks = [session.evaluation_task(name, "val", evaluation=evaluation) for name in names]
     return search_addition(
         EditedEncoder(session.backbone, session.runtime),
         combined,

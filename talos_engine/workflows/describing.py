@@ -16,7 +16,7 @@ from talos_engine.artifacts import (
     open_mask,
     open_tensors,
     open_vector,
-    read_checkpoint_header,
+    read_header,
     read_metrics,
     read_scores,
 )
@@ -153,8 +153,9 @@ def _filled(report: FileReport, header: Header, problem: str, **parts: Any) -> F
     return dataclasses.replace(report, header=header, by_tensor=bool(problem), notes=notes, **parts)
 
 
-def _describe_checkpoint(report: FileReport) -> FileReport:
-    header = read_checkpoint_header(report.path)
+def _describe_headed(report: FileReport) -> FileReport:
+    """A checkpoint or the state of an unfinished run."""
+    header = read_header(report.path)
     return dataclasses.replace(_describe_tensors(report), header=header)
 
 
@@ -179,7 +180,8 @@ _DESCRIBE: Mapping[str, Callable[[FileReport], FileReport]] = {
     "mask": _describe_mask,
     "vector": _describe_vector,
     "scores": _describe_scores,
-    "checkpoint": _describe_checkpoint,
+    "checkpoint": _describe_headed,
+    "resume": _describe_headed,
     "tensors": _describe_tensors,
     "metrics": _describe_metrics,
 }

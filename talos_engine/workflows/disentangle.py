@@ -20,7 +20,13 @@ from talos_engine.merging.methods.sum import SumConfig, sum_vectors
 from talos_engine.merging.ops import touched_names
 from talos_engine.progress import Progress, silent
 from talos_engine.seeding import derive_seed
-from talos_engine.workflows.opening import Common, check_encoder_only, open_session, read_vectors
+from talos_engine.workflows.expansion import vectors_evaluation
+from talos_engine.workflows.opening import (
+    Common,
+    check_encoder_only,
+    open_session,
+    read_vectors,
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,11 @@ def disentangle(request: DisentangleRequest, progress: Progress = silent) -> Dis
     for path, vector in zip(request.vectors, vectors, strict=True):
         check_encoder_only(touched_names([vector]), session.backbone.structure, str(path))
     seed = derive_seed(request.common.seed, "disentanglement points")
+    evaluation = vectors_evaluation(request.vectors, [each.header for each in vectors], weights)
     found = map_disentanglement(
         EditedEncoder(session.backbone, session.runtime),
         [sum_vectors(SumConfig(), [vector], [1.0]) for vector in vectors],
-        [session.evaluation_task(name, "test", request.points, seed) for name in tasks],
+        [session.evaluation_task(name, "test", request.points, seed, evaluation) for name in tasks],
         equispaced(request.grid, request.reach),
         progress,
     )
@@ -98,6 +105,7 @@ def disentangle(request: DisentangleRequest, progress: Progress = silent) -> Dis
             ],
             "tasks": list(tasks),
             "split": "test",
+            "evaluation": evaluation,
             "seed": request.common.seed,
             **request.common.recorded(),
             "model": {"name": weights.info.name, "hash": weights.info.hash},

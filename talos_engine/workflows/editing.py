@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from talos_engine.artifacts import (
+    PLAIN,
     BaseInfo,
     Checkpoint,
     Header,
@@ -65,6 +66,7 @@ def write_edited(
     method: str,
     config: Mapping[str, Any],
     common: Common,
+    evaluation: str = PLAIN,
 ) -> None:
     """Write θ0 with some tensors replaced, as a checkpoint that open_clip loads by itself."""
     header = Header(
@@ -72,7 +74,7 @@ def write_edited(
         base=base,
         method=method,
         task="",
-        config={**config, "mask": None},
+        config={**config, "mask": None, "evaluation": evaluation},
         seed=0,  # edits draw nothing
         data="",
     )

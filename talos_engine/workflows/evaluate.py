@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from talos_engine.artifacts import (
+    LINEARIZED,
+    PLAIN,
     Header,
     check_output,
     file_hash,
@@ -20,6 +22,7 @@ from talos_engine.artifacts import (
     read_checkpoint,
     read_checkpoint_header,
     read_vector,
+    recorded_evaluation,
     write_metrics,
 )
 from talos_engine.configuration import check_choice
@@ -37,6 +40,7 @@ from talos_engine.models.loading import check_model_name
 from talos_engine.models.spec import BaseWeights
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.progress import Progress, silent
+from talos_engine.workflows.expansion import check_expansion_point
 from talos_engine.workflows.opening import (
     Common,
     apply_vector,
@@ -60,6 +64,8 @@ class EvaluateRequest:
         model: The base; ``None`` takes the one that the files record.
         split: ``test``, ``val`` or ``train``.
         singles: Single-task checkpoints or vectors, one per task, whose accuracy normalizes.
+        linearize: Evaluate every model linearized at the base, whatever its file records (Fig. 6
+            of arXiv:2504.02620); without it, those whose file records it.
         common: Device, precision, overwriting.
     """
 
@@ -69,6 +75,7 @@ class EvaluateRequest:
     model: str | None = None
     split: str = "test"
     singles: tuple[Path, ...] = ()
+    linearize: bool = False
     common: Common = field(default_factory=Common)
 
 
@@ -79,6 +86,7 @@ class EvaluatedModel:
     Args:
         path: Its file; ``None`` for the base.
         method: What made it; empty for the base.
+        evaluation: ``plain`` or ``linearized``.
         accuracies: By task.
         mean: Mean accuracy over tasks.
         normalized: Mean normalized accuracy, where single-task models were given.
@@ -86,6 +94,7 @@ class EvaluatedModel:
 
     path: Path | None
     method: str
+    evaluation: str
     accuracies: Mapping[str, Accuracy]
     mean: float
     normalized: float | None
@@ -120,6 +129,8 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
     for path in paths:
         check_base(weights, headers[path].base, path)
         _check_layout(path, weights.tensors)
+        if _evaluation(request, headers, path) == LINEARIZED:
+            check_expansion_point(weights, headers[path].base, path)
     for path in request.singles:
         check_single_base(weights, headers[path].base, path)
     singles = _assign_singles(request, headers)
@@ -133,26 +144,31 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
         if path is not None:
             session.backbone.set_weights(_read_tensors(path, weights, session.backbone.structure))
 
-    def measure(task: EvaluationTask) -> Accuracy:
-        accuracy = measure_accuracy(task, session.runtime)
+    def measure(task: EvaluationTask, evaluation: str) -> Accuracy:
+        shown = session.linearized(task) if evaluation == LINEARIZED else task
+        accuracy = measure_accuracy(shown, session.runtime)
         meter.advance()
         return accuracy
 
     reference: dict[str, float] = {}
     for task in tasks:
         if task.name in singles:
-            load(singles[task.name])
-            reference[task.name] = measure(task).value
+            single = singles[task.name]
+            load(single)
+            reference[task.name] = measure(task, _evaluation(request, headers, single)).value
     models = []
     candidates: tuple[Path | None, ...] = request.checkpoints or (None,)
     for candidate in candidates:
         load(candidate)
-        accuracies = {task.name: measure(task) for task in tasks}
+        evaluation = _evaluation(request, headers, candidate)
+        accuracies = {task.name: measure(task, evaluation) for task in tasks}
         values = {name: accuracy.value for name, accuracy in accuracies.items()}
         normalized = normalize_accuracy(values, reference) if reference else None
         method = headers[candidate].method if candidate is not None else ""
         models.append(
-            EvaluatedModel(candidate, method, accuracies, mean_accuracy(accuracies), normalized)
+            EvaluatedModel(
+                candidate, method, evaluation, accuracies, mean_accuracy(accuracies), normalized
+            )
         )
     metrics = _metrics(request, models, reference, weights)
     if request.out is not None:
@@ -180,6 +196,12 @@ def check_evaluate(request: EvaluateRequest) -> dict[Path, Header]:
         raise OptionError("no model given", "say --model tiny-clip")
     _assign_singles(request, headers)
     return headers
+
+
+def _evaluation(request: EvaluateRequest, headers: Mapping[Path, Header], path: Path | None) -> str:
+    if request.linearize:
+        return LINEARIZED
+    return PLAIN if path is None else recorded_evaluation(headers[path], path)
 
 
 @dataclass
@@ -277,6 +299,7 @@ def _metrics(
             if model.path is None
             else {"path": str(model.path), "sha256": file_hash(model.path)},
             "method": model.method,
+            "evaluation": model.evaluation,
             "tasks": tasks,
             "mean": model.mean,
         }

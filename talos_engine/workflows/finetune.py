@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from talos_engine.artifacts import (
+    LINEARIZED,
+    PLAIN,
     Checkpoint,
     Header,
     Mask,
     check_output,
     file_hash,
     read_mask,
+    reserve_output,
     write_checkpoint,
 )
 from talos_engine.data.splits import find_task, load_split
+from talos_engine.errors import OptionError
 from talos_engine.models.loading import architecture_name, check_model_name, load_weights
-from talos_engine.models.spec import MODELS
+from talos_engine.models.spec import MODELS, BaseWeights
 from talos_engine.progress import Progress, silent
+from talos_engine.training.early_stopping import EarlyStopping
 from talos_engine.training.loop import StepRecord, TrainConfig, TrainJob, train
-from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry
+from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry, Trainable, Trainee
+from talos_engine.workflows.observing import log_steps, validate_with
 from talos_engine.workflows.opening import Common, Session, check_base, open_session
+from talos_engine.workflows.training_log import open_log
+from talos_engine.workflows.unfinished import (
+    Persistence,
+    check_persistence,
+    forget_unfinished,
+    make_keeping,
+)
+
+MEASUREMENTS = 20  # of early stopping over a whole run, unless said otherwise
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,8 @@ class FinetuneRequest:
         training: Hyper-parameters by name of ``TrainConfig`` field; ``None`` means the model's
             default for the method.
         common: Seed, device, precision, overwriting.
+        options: Options of the method by name; ``None`` means not given.
+        kept: What is written while the run trains.
     """
 
     model: str
@@ -49,6 +64,8 @@ class FinetuneRequest:
     mask: Path | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     common: Common = field(default_factory=Common)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    kept: Persistence = field(default_factory=Persistence)
 
 
 @dataclass(frozen=True)
@@ -59,13 +76,22 @@ class FinetuneResult:
         path: The checkpoint file.
         trained: Number of live entries.
         config: The resolved hyper-parameters.
-        records: One record per step.
+        records: One record per step made by this call.
+        first: Steps that an earlier, interrupted run had made.
+        stopping: Early stopping as the run left it, where it was asked for.
     """
 
     path: Path
     trained: int
     config: TrainConfig
     records: tuple[StepRecord, ...]
+    first: int = 0
+    stopping: EarlyStopping | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps made in all."""
+        return self.first + len(self.records)
 
 
 def finetune(request: FinetuneRequest, progress: Progress = silent) -> FinetuneResult:
@@ -74,41 +100,62 @@ def finetune(request: FinetuneRequest, progress: Progress = silent) -> FinetuneR
     Raises:
         OptionError: an option outside its range or missing.
         UnknownNameError: no such model, task or method.
-        MismatchError: the mask belongs to another base.
-        OutputError: the result cannot be written.
+        MismatchError: the mask belongs to another base, or the state to go on with to another run.
+        OutputError: the result cannot be written, or another run is making it.
         TrainingError: the loss became NaN or infinite.
     """
     method, mask, config = check_finetune(request)
-    spec = find_task(request.task)
+    with reserve_output(request.out):
+        check_persistence(request.out, request.kept, force=request.common.force)
+        return _finetune(request, method, mask, config, progress)
+
+
+def _finetune(
+    request: FinetuneRequest,
+    method: FinetuneEntry,
+    mask: Mask | None,
+    config: TrainConfig,
+    progress: Progress,
+) -> FinetuneResult:
     weights = load_weights(request.model)
     if mask is not None and request.mask is not None:
         check_base(weights, mask.header.base, request.mask)
     session = open_session(weights, request.common.runtime())
-    job = make_job(session, method, mask, request.task, config, progress)
-    records = train(job)
+    header = _make_header(request, method, mask, config, weights)
+    trainee = make_trainee(session, method, request, mask)
+    job = make_job(session, trainee, request.task, config, progress)
+    _check_space(request, weights, job)
+    stops = config.early_stop > 0
+    keeping = make_keeping(request.out, request.kept, header, session.runtime, stops_early=stops)
+    first = keeping.start.step if keeping is not None and keeping.start is not None else 0
+    with open_log(request.kept.log, first) as log:
+        observe = log_steps(log, session, request.task, request.kept.log_drift, config.seed)
+        stopping = validate_with(log, session, trainee, request.task, config) if stops else None
+        records = train(replace(job, stopping=stopping, keeping=keeping, observe=observe))
+    trainee.settle()
     state = {name: value.cpu() for name, value in session.backbone.encoder_state().items()}
-    examples = load_split(spec, "train")
-    header = Header(
-        kind="checkpoint",
-        base=weights.info,
-        method=request.method,
-        task=request.task,
-        config={
-            **asdict(config),
-            **request.common.recorded(),
-            "mask": _describe_mask(request.mask, mask),
-        },
-        seed=request.common.seed,
-        data=examples.fingerprint,
-    )
     tensors = {**weights.tensors, **state}
     write_checkpoint(request.out, Checkpoint(header, tensors), force=request.common.force)
-    return FinetuneResult(request.out, count_live(job), config, tuple(records))
+    forget_unfinished(request.out)
+    return FinetuneResult(
+        path=request.out,
+        trained=count_live(job),
+        config=config,
+        records=tuple(records),
+        first=first,
+        stopping=stopping,
+    )
 
 
 def check_finetune(request: FinetuneRequest) -> tuple[FinetuneEntry, Mask | None, TrainConfig]:
     """Method, mask and hyper-parameters, everything that needs no weights being checked."""
     method = FINETUNE_METHODS.get(request.method)
+    method.configure(request.options)
+    if request.kept.log_drift and not method.in_place:
+        raise OptionError(
+            f"--log-drift does not go with --method {method.name}",
+            "it needs a method that trains the encoder's own parameters as they are",
+        )
     check_model_name(request.model)
     find_task(request.task)
     check_output(request.out, force=request.common.force)
@@ -128,27 +175,39 @@ def resolve_training(request: FinetuneRequest) -> TrainConfig:
     defaults = {**known[""], **known.get(request.method, {})}
     given = {name: value for name, value in request.training.items() if value is not None}
     resolved = {**defaults, **given, "seed": request.common.seed}
+    steps = max(resolved["steps"], 0)
     if "warmup" not in given:  # a short run must still reach its learning rate
-        resolved["warmup"] = min(defaults["warmup"], max(resolved["steps"], 0) // 10)
+        resolved["warmup"] = min(defaults["warmup"], steps // 10)
+    if resolved.get("early_stop") and "validate_every" not in given:
+        resolved["validate_every"] = max(1, steps // MEASUREMENTS)
     return TrainConfig(**resolved)
 
 
+def make_trainee(
+    session: Session, method: FinetuneEntry, request: FinetuneRequest, mask: Mask | None
+) -> Trainee:
+    """What the loop works on for a method and a task."""
+    options = method.configure(request.options)
+    return method.adapt(
+        options,
+        Trainable(
+            backbone=session.backbone,
+            classifier=session.classifier(request.task),
+            flags=method.run(options, session.backbone.structure, mask),
+            seed=request.common.seed,
+        ),
+    )
+
+
 def make_job(
-    session: Session,
-    method: FinetuneEntry,
-    mask: Mask | None,
-    task: str,
-    config: TrainConfig,
-    progress: Progress,
+    session: Session, trainee: Trainee, task: str, config: TrainConfig, progress: Progress
 ) -> TrainJob:
-    """The training job of a method on a task."""
-    trains = method.run(method.configure({}), session.backbone.structure, mask)
-    state = session.backbone.encoder_state()
+    """The training job on a task."""
     inputs, labels = session.prepare(load_split(find_task(task), "train"))
     return TrainJob(
-        classifier=session.classifier(task),
-        parameters={name: state[name] for name in state if name in trains},
-        live={name: flags for name, flags in trains.items() if isinstance(flags, Tensor)},
+        classifier=trainee.classifier,
+        parameters=trainee.parameters,
+        live=trainee.live,
         inputs=inputs,
         labels=labels,
         config=config,
@@ -163,6 +222,39 @@ def count_live(job: TrainJob) -> int:
         int(job.live[name].sum()) if name in job.live else parameter.numel()
         for name, parameter in job.parameters.items()
     )
+
+
+def _make_header(
+    request: FinetuneRequest,
+    method: FinetuneEntry,
+    mask: Mask | None,
+    config: TrainConfig,
+    weights: BaseWeights,
+) -> Header:
+    return Header(
+        kind="checkpoint",
+        base=weights.info,
+        method=request.method,
+        task=request.task,
+        config={
+            **asdict(config),
+            **request.common.recorded(),
+            "mask": _describe_mask(request.mask, mask),
+            "options": asdict(method.configure(request.options)),
+            "evaluation": LINEARIZED if method.linearized else PLAIN,
+        },
+        seed=request.common.seed,
+        data=load_split(find_task(request.task), "train").fingerprint,
+    )
+
+
+def _check_space(request: FinetuneRequest, weights: BaseWeights, job: TrainJob) -> None:
+    """Raise before the first step if the results would not fit on their disk."""
+    needed = sum(tensor.nbytes for tensor in weights.tensors.values())
+    if request.kept.checkpoint_every:
+        state = 4 * 4 * count_live(job)  # values, two moments, best values
+        needed += 2 * state  # a new one is whole before the old one goes
+    check_output(request.out, force=request.common.force, needed_bytes=needed)
 
 
 def _describe_mask(path: Path | None, mask: Mask | None) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ from talos_engine.workflows.editing import (
     write_edited,
     write_search_report,
 )
+from talos_engine.workflows.expansion import vectors_evaluation
 from talos_engine.workflows.opening import (
     Common,
     check_base,
@@ -81,6 +82,7 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
     method, config = check_negate(request)
     (vector,), weights = read_vectors([request.vector], request.model)
     base = check_base(weights, vector.header.base, request.vector)
+    evaluation = vectors_evaluation([request.vector], [vector.header], weights)
     difference = method.run(config, [vector], [1.0])
     search, report = None, None
     coef = request.coef
@@ -113,6 +115,7 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
         method=f"negate:{request.method}",
         config={"options": asdict(config), "inputs": [described]},
         common=request.common,
+        evaluation=evaluation,
     )
     return EditResult(request.out, (coef,), search, report)
 
@@ -158,11 +161,12 @@ def _search(
     target, control = search_tasks(request, vector.header.task)
     session = open_session(weights, request.common.runtime())
     check_encoder_only(difference, session.backbone.structure, "the vector")
+    evaluation = vectors_evaluation([request.vector], [vector.header], weights)
     return search_negation(
         EditedEncoder(session.backbone, session.runtime),
         difference,
-        session.evaluation_task(target, "val"),
-        session.evaluation_task(control, "val"),
+        session.evaluation_task(target, "val", evaluation=evaluation),
+        session.evaluation_task(control, "val", evaluation=evaluation),
         coefficient_grid(request.grid or DEFAULT_GRID, [header_sparsity(vector.header)]),
         _keep(request),
         progress,

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from talos_engine.artifacts import BaseInfo, TaskVector, hash_tensors, read_vector, restore
+from talos_engine.artifacts import (
+    LINEARIZED,
+    PLAIN,
+    BaseInfo,
+    TaskVector,
+    hash_tensors,
+    read_vector,
+    restore,
+)
 from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.device import Runtime, resolve_runtime
 from talos_engine.errors import MismatchError, OptionError
@@ -67,7 +75,7 @@ class Session:
     runtime: Runtime
 
     def evaluation_task(
-        self, task: str, split: str, points: int = 0, seed: int = 0
+        self, task: str, split: str, points: int = 0, seed: int = 0, evaluation: str = PLAIN
     ) -> EvaluationTask:
         """A task's split, prepared, with its classifier.
 
@@ -76,6 +84,7 @@ class Session:
             split: ``train``, ``val`` or ``test``.
             points: Keep a random subset of at most this size; 0 keeps everything.
             seed: Key of the subset.
+            evaluation: ``plain``, or ``linearized`` for the encoder's expansion at θ0.
         """
         examples = load_split(find_task(task), split)
         inputs, labels = self.prepare(examples)
@@ -83,7 +92,12 @@ class Session:
             generator = torch.Generator().manual_seed(seed)
             chosen = torch.randperm(len(labels), generator=generator)[:points].sort().values
             inputs, labels = inputs[chosen], labels[chosen]
-        return EvaluationTask(task, self.classifier(task), inputs, labels)
+        found = EvaluationTask(task, self.classifier(task), inputs, labels)
+        return self.linearized(found) if evaluation == LINEARIZED else found
+
+    def linearized(self, task: EvaluationTask) -> EvaluationTask:
+        """The same task for the encoder's first-order expansion at θ0, wherever it is edited to."""
+        return replace(task, classifier=self.backbone.linearize(task.classifier))
 
     def prepare(self, examples: Split) -> tuple[Tensor, Tensor]:
         """Model inputs and labels of a split, on the CPU."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from talos_engine.artifacts import Header, open_vector
+from talos_engine.artifacts import Header, common_evaluation, open_vector
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import MismatchError
 from talos_engine.evaluation.accuracy import BATCH_SIZE
@@ -40,6 +40,7 @@ from talos_engine.workflows.finetune import FinetuneRequest, check_finetune, res
 from talos_engine.workflows.negate import NegateRequest, check_negate
 from talos_engine.workflows.profile import WARMUP_STEPS, ProfileRequest, check_profile
 from talos_engine.workflows.prune import PruneRequest, check_prune
+from talos_engine.workflows.unfinished import check_persistence
 from talos_engine.workflows.vector import header_sparsity
 
 _FLOAT = 4  # bytes
@@ -92,15 +93,17 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
     skeleton = open_skeleton(request.model)
     if mask is not None and request.mask is not None:
         _check_recorded(request.model, mask.header, request.mask)
-    trains = method.run(method.configure({}), skeleton.structure, mask)
-    entries = 0
-    gradients = 0
-    for name, flags in trains.items():
-        numel = math.prod(skeleton.structure.shapes[name])
-        gradients += numel
-        entries += numel if flags is None else int(flags.sum())
+    check_persistence(request.out, request.kept, force=request.common.force)
+    options = method.configure(request.options)
+    trains = method.run(options, skeleton.structure, mask)
+    entries = method.count(options, skeleton.structure, trains)
+    gradients = sum(math.prod(skeleton.structure.shapes[name]) for name in trains)
     memory = _FLOAT * (2 * skeleton.total_entries + gradients + 3 * entries)
-    memory += skeleton.saved_bytes(config.batch_size, list(trains))
+    if config.early_stop:
+        memory += _FLOAT * entries  # the best state
+    if method.linearized:  # θ0 beside θ, and their difference
+        memory += 2 * skeleton.encoder_entries * _FLOAT
+    memory += skeleton.saved_bytes(config.batch_size, list(trains), linearized=method.linearized)
     return Plan(
         {
             "method": request.method,
@@ -108,8 +111,10 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
             "examples": len(load_split(find_task(request.task), "train")),
             "steps": config.steps,
             "batch_size": config.batch_size,
+            "grad_accum": config.grad_accum,
             "memory_bytes": memory,
-            "disk_bytes": skeleton.total_entries * _FLOAT,
+            "disk_bytes": skeleton.total_entries * _FLOAT
+            + (3 * entries * _FLOAT if request.kept.checkpoint_every else 0),
         }
     )
 
@@ -194,10 +199,7 @@ def plan_profile(request: ProfileRequest) -> Plan:
     check_profile(request)
     skeleton = open_skeleton(request.model)
     structure = skeleton.structure
-    trained = {
-        name: structure.maskable if FINETUNE_METHODS.get(name).mask_rule else structure.trainable
-        for name in request.methods
-    }
+    methods = {name: FINETUNE_METHODS.get(name) for name in request.methods}
     training = {"batch_size": request.batch_size}
     batch = max(
         resolve_training(
@@ -205,7 +207,14 @@ def plan_profile(request: ProfileRequest) -> Plan:
         ).batch_size
         for name in request.methods
     )
-    saved = max(skeleton.saved_bytes(batch, names) for names in trained.values())
+    saved = max(
+        skeleton.saved_bytes(
+            batch,
+            structure.maskable if method.mask_rule else structure.trainable,
+            linearized=method.linearized,
+        )
+        for method in methods.values()
+    )
     return Plan(
         {
             "methods": ", ".join(request.methods),
@@ -243,6 +252,7 @@ def _open_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[_Vecto
                 f"{path} was made from another base than {paths[0]}: "
                 f"{vector.header.base.hash[:12]} and {first.hash[:12]}"
             )
+    common_evaluation({path: found.header for path, found in zip(paths, vectors, strict=True)})
     skeleton = open_skeleton(model or first.name)
     known = skeleton.structure.shapes
     for path, vector in zip(paths, vectors, strict=True):

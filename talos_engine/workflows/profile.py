@@ -32,7 +32,13 @@ from talos_engine.progress import Progress, silent
 from talos_engine.training.loop import train
 from talos_engine.training.spec import FINETUNE_METHODS
 from talos_engine.workflows.calibrate import CalibrateRequest, make_context
-from talos_engine.workflows.finetune import FinetuneRequest, count_live, make_job, resolve_training
+from talos_engine.workflows.finetune import (
+    FinetuneRequest,
+    count_live,
+    make_job,
+    make_trainee,
+    resolve_training,
+)
 from talos_engine.workflows.opening import Common, Session, open_session
 
 WARMUP_STEPS = 3
@@ -221,7 +227,9 @@ def _measure(
     config = resolve_training(asked)
     method = FINETUNE_METHODS.get(name)
     mask = _unpack(request, session, method.mask_rule, packed) if packed is not None else None
-    job = make_job(session, method, mask, request.task, config, silent)
+    job = make_job(
+        session, make_trainee(session, method, asked, mask), request.task, config, silent
+    )
     live = count_live(job)
     with PeakMemory(runtime.device) as memory:
         records = train(job)[WARMUP_STEPS:]

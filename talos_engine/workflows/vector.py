@@ -6,16 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from talos_engine.artifacts import (
+    LINEARIZED,
     Header,
     TaskVector,
     check_output,
     file_hash,
     make_entry,
     read_checkpoint,
+    recorded_evaluation,
     write_vector,
 )
 from talos_engine.configuration import check_choice
 from talos_engine.errors import ArtifactError, CorruptFileError, MismatchError
+from talos_engine.workflows.expansion import check_expansion_point
 from talos_engine.workflows.opening import Common, check_base, resolve_model
 
 SPARSE_CHOICES = ("auto", "always", "never")
@@ -71,6 +74,9 @@ def make_vector(request: VectorRequest) -> VectorResult:
     checkpoint = read_checkpoint(request.finetuned)
     weights = resolve_model(request.model, [checkpoint.header.base])
     check_base(weights, checkpoint.header.base, request.finetuned)
+    evaluation = recorded_evaluation(checkpoint.header, request.finetuned)
+    if evaluation == LINEARIZED:
+        check_expansion_point(weights, checkpoint.header.base, request.finetuned)
     theta0 = weights.tensors
     for name in sorted(theta0.keys() | checkpoint.tensors.keys()):
         if name not in theta0 or name not in checkpoint.tensors:
@@ -99,6 +105,7 @@ def make_vector(request: VectorRequest) -> VectorResult:
             "sparsity": mask["sparsity"] if isinstance(mask, dict) else 0.0,
             "finetuned": checkpoint.header.config,
             "finetuned_hash": file_hash(request.finetuned),
+            "evaluation": evaluation,
         },
         seed=checkpoint.header.seed,
         data=checkpoint.header.data,

@@ -117,6 +117,15 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "unknown profile method": (2, "magic", ("profile", "--model", "toy-clip", "--task", "toy-a", "--methods", "talos,magic")),
     "profile of nothing": (2, "--methods", ("profile", "--model", "toy-clip", "--task", "toy-a", "--methods", ",")),
     "learning rate breaks down": (1, "the loss became nan at step 2", (*FINETUNE, "--lr", "1e30", "--warmup", "0", "--steps", "3")),
+    "no batch to accumulate": (2, "--grad-accum", (*FINETUNE, "--grad-accum", "0")),
+    "smoothing of everything": (2, "--label-smoothing", (*FINETUNE, "--label-smoothing", "1")),
+    "measuring for nothing": (2, "--early-stop", (*FINETUNE, "--validate-every", "3")),
+    "checkpoints below 0": (2, "--checkpoint-every", (*FINETUNE, "--checkpoint-every", "-1")),
+    "log over the output": (2, "--log names", (*FINETUNE, "-o", "c", "--log", "c")),
+    "drift without a log": (2, "--log-drift writes into the log", (*FINETUNE, "--log-drift", "2")),
+    "rank of another method": (2, "--rank is not an option of method 'nonlinear'", (*FINETUNE, "--rank", "4")),
+    "rank too large": (2, "--rank must be at most 16", (*FINETUNE[:-1], "l-lora", "--rank", "17")),
+    "mask of another rule": (2, "this one is of talos", (*FINETUNE[:-1], "lota", "--mask", "{mask}")),
     "missing config": (2, "nowhere.toml", (*CALIBRATE, "--config", "nowhere.toml")),
 }  # fmt: skip
 

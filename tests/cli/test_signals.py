@@ -113,3 +113,53 @@ def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
     assert process.wait(timeout=LIMIT_S) != 0
     assert "Traceback" not in err
     assert "Exception ignored" not in err
+
+
+FINETUNE = (
+    "finetune", "--model", "tiny-clip", "--task", "digits", "--method", "nonlinear",
+    "--steps", 6, "--batch-size", 8, "--threads", 1, "--early-stop", 9,
+)  # fmt: skip
+
+
+def finish(folder: Path, out: str, *more: object) -> str:
+    process = start(
+        "from talos_cli.main import main; main()", *FINETUNE, "-o", out, *more, folder=folder
+    )
+    printed, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, err
+    assert printed == f"{out}\n"
+    return err
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)],
+    ids=["SIGTERM", "SIGINT", "SIGKILL"],
+)
+def test_a_stopped_run_goes_on_and_gives_the_same_bytes(
+    tmp_path: Path, number: int, code: int
+) -> None:
+    marker = tmp_path / "marker"
+    process = start(
+        MARKED, marker, *FINETUNE, "-o", "c.safetensors", "--checkpoint-every", 1, folder=tmp_path
+    )
+    state = tmp_path / "c.resume.safetensors"
+    try:
+        wait_until(state.exists, process)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=LIMIT_S)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert out == ""
+    assert "Traceback" not in err
+    assert not (tmp_path / "c.safetensors").exists()
+    if code > 0:
+        assert "c.resume.safetensors keeps what was done" in err
+        assert "--resume" in err
+    assert "went on after step" in finish(tmp_path, "c.safetensors", "--resume")
+    finish(tmp_path, "whole.safetensors")
+    assert (tmp_path / "c.safetensors").read_bytes() == (
+        tmp_path / "whole.safetensors"
+    ).read_bytes()
+    assert not state.exists()

@@ -65,6 +65,9 @@ MODELS.register("tiny-clip")(
         training_defaults={
             "": {**_SHARED, "lr": 3e-4},
             "talos": {"lr": 1e-3},
+            "lota": {"lr": 1e-3},
+            "linearized": {"lr": 1e-3},
+            "l-lora": {"lr": 1e-2},
         },
     )
 )

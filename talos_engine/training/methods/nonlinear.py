@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from talos_engine.artifacts import Mask
 from talos_engine.errors import OptionError
 from talos_engine.models.structure import EncoderStructure
-from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry
+from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry, Flags
 
 
 @dataclass(frozen=True)
@@ -20,7 +17,7 @@ class NonlinearConfig:
 
 def train_everything(
     config: NonlinearConfig, structure: EncoderStructure, mask: Mask | None
-) -> Mapping[str, Tensor | None]:
+) -> Flags:
     """All parameters of the encoder, embeddings and projection included.
 
     Raises:

@@ -15,17 +15,20 @@ from talos_engine.artifacts import (
     Checkpoint,
     Header,
     Mask,
+    ResumeState,
     Scores,
     TaskVector,
     make_entry,
     read_checkpoint,
     read_mask,
     read_metrics,
+    read_resume,
     read_scores,
     read_vector,
     write_checkpoint,
     write_mask,
     write_metrics,
+    write_resume,
     write_scores,
     write_vector,
 )
@@ -86,12 +89,18 @@ SAMPLES = {
     "scores": Sample(
         lambda path: write_scores(path, Scores(header_of("scores"), _tensors())), read_scores
     ),
+    "resume": Sample(
+        lambda path: write_resume(
+            path, ResumeState(header_of("resume"), {"step": 3, "waited": -1}, _tensors())
+        ),
+        read_resume,
+    ),
     "metrics": Sample(
         lambda path: write_metrics(path, {"command": "evaluate", "mean": 0.75}, force=False),
         read_metrics,
     ),
 }
-TENSOR_KINDS = ("mask", "checkpoint", "vector", "scores")
+TENSOR_KINDS = ("mask", "checkpoint", "vector", "scores", "resume")
 
 
 @pytest.fixture

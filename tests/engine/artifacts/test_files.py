@@ -20,6 +20,7 @@ from talos_engine.artifacts import (
     file_hash,
     read_json,
     read_metrics,
+    reserve_output,
     strict_json,
     write_json,
     write_metrics,
@@ -304,3 +305,24 @@ def test_other_json_is_not_taken_for_metrics(
     (tmp_path / "x").write_text(text)
     with pytest.raises(error):
         read_metrics(tmp_path / "x")
+
+
+def test_a_reserved_output_is_refused_to_others_and_can_be_written(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    with reserve_output(target):
+        with pytest.raises(OutputError, match="another run is writing"), reserve_output(target):
+            pytest.fail("two runs make one file")
+        atomic_write(target, lambda path: path.write_text("done"), force=False)
+        with reserve_output(tmp_path / "y"):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    with reserve_output(target):
+        pass
+
+
+def test_an_error_while_an_output_is_reserved_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="mine"), reserve_output(tmp_path / "x"):
+        raise OSError("mine")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OutputError), reserve_output(tmp_path / "nowhere" / "x"):
+        pytest.fail("there is no such folder")

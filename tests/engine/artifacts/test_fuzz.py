@@ -166,7 +166,12 @@ def test_each_reader_refuses_each_other_kind(
     assert inspect_kind(path) == kind
     header = read_header(path)
     assert (header is None) if kind == "metrics" else (header is not None and header.kind == kind)
-    nouns = {"vector": "a task vector", "scores": "a scores file", "metrics": "a metrics file"}
+    nouns = {
+        "vector": "a task vector",
+        "scores": "a scores file",
+        "resume": "the state of an unfinished run",
+        "metrics": "a metrics file",
+    }
     noun = nouns.get(kind, f"a {kind}")
     for name, reader in samples.items():
         if name == kind:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from talos_engine.models.linearized import LinearizedEncoder
 from talos_engine.models.loading import open_skeleton
 from talos_engine.workflows.opening import Session
 
@@ -20,10 +23,16 @@ def test_it_has_the_models_structure_and_no_data(toy_session: Session) -> None:
     assert all(parameter.is_meta for parameter in skeleton.encoder.parameters())
 
 
-def measured_bytes(session: Session, batch: int, trains: set[str]) -> int:
-    """What autograd really saves, each storage once, parameters apart."""
-    visual = session.backbone.model.visual
-    own = set()
+def measured_bytes(
+    session: Session,
+    batch: int,
+    trains: set[str],
+    encoder: nn.Module | None = None,
+    constants: Sequence[Tensor] = (),
+) -> int:
+    """What autograd really saves, each storage once, parameters and constants apart."""
+    visual = encoder or session.backbone.model.visual  # type: ignore[attr-defined]
+    own = {value.untyped_storage().data_ptr() for value in constants}
     for name, parameter in session.backbone.encoder_state().items():
         parameter.requires_grad_(name in trains)
         own.add(parameter.untyped_storage().data_ptr())
@@ -63,3 +72,16 @@ def test_fewer_trained_layers_keep_less() -> None:
     sizes = [skeleton.saved_bytes(8, trains) for trains in (names, late, set())]
     assert sizes[0] > sizes[1] > sizes[2] == 0
     assert skeleton.saved_bytes(16, names) == pytest.approx(2 * sizes[0], rel=0.05)
+
+
+def test_the_linearized_encoder_keeps_more(toy_session: Session) -> None:
+    skeleton = open_skeleton("toy-clip")
+    names = set(skeleton.structure.trainable)
+    backbone = toy_session.backbone
+    visual = backbone.model.visual  # type: ignore[attr-defined]
+    theta0 = {name: value.detach().clone() for name, value in visual.named_parameters()}
+    linear = LinearizedEncoder(visual, theta0)
+    real = measured_bytes(toy_session, 16, names, linear, list(theta0.values()))
+    counted = skeleton.saved_bytes(16, names, linearized=True)
+    assert 0.8 * real < counted < 1.25 * real
+    assert counted > 1.3 * skeleton.saved_bytes(16, names)

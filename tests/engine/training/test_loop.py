@@ -219,9 +219,57 @@ def test_epochs_and_seeds_have_their_own_order() -> None:
         {"schedule": "linear"},
         {"clip": -1.0},
         {"clip": float("nan")},
+        {"grad_accum": 0},
+        {"label_smoothing": 1.0},
+        {"label_smoothing": -0.1},
+        {"early_stop": -1},
+        {"validate_every": 3},
+        {"validate_every": 0, "early_stop": 2},
     ],
     ids=str,
 )
 def test_hyper_parameters_have_ranges(change: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=f"--{next(iter(change)).replace('_', '-')}"):
         config_of(**change)
+
+
+@given(st.integers(1, 7), st.integers(1, 4), st.booleans())
+def test_accumulated_batches_are_one_large_batch(size: int, parts: int, smooth: bool) -> None:
+    """The mean over all their examples, also where the last batch of a step is smaller."""
+    torch.manual_seed(1)
+    start = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    large, small = copy.deepcopy(start), copy.deepcopy(start)
+    inputs, labels = data()
+    results = []
+    for model, shape in ((large, (size * parts, 1)), (small, (size, parts))):
+        config = config_of(
+            batch_size=shape[0], grad_accum=shape[1], label_smoothing=0.1 * smooth, clip=0.01
+        )
+        parameters = dict(model.named_parameters())
+        results.append(train(TrainJob(model, parameters, {}, inputs.double(), labels, config)))
+    for one, several in zip(*results, strict=True):
+        assert one.examples == several.examples == min(20, size * parts)
+        assert one.loss == pytest.approx(several.loss, rel=1e-12)
+    for a, b in zip(large.parameters(), small.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_label_smoothing_spreads_the_target() -> None:
+    """By hand: (1 − s)·(−log p_y) + s · mean over classes of −log p."""
+    model = nn.Linear(2, 3)
+    inputs, labels = data()
+    job = TrainJob(
+        model, dict(model.named_parameters()), {}, inputs, labels,
+        config_of(steps=1, batch_size=20, label_smoothing=0.3),
+    )  # fmt: skip
+    log_p = torch.log_softmax(model(inputs).detach().double(), dim=1)
+    own = -log_p[torch.arange(20), labels]
+    expected = (0.7 * own + 0.3 * -log_p.mean(dim=1)).mean()
+    assert train(job)[0].loss == pytest.approx(float(expected), rel=1e-5)
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 90))
+def test_the_order_can_begin_anywhere(count: int, size: int, first: int) -> None:
+    whole = list(itertools.islice(batch_order(count, size, 3), first + 4))
+    rest = list(itertools.islice(batch_order(count, size, 3, first), 4))
+    assert all(torch.equal(a, b) for a, b in zip(whole[first:], rest, strict=True))

@@ -260,3 +260,16 @@ def test_an_existing_checkpoint_is_found_before_the_work(
     with pytest.raises(OutputError, match="no folder"):
         finetune(request_of(tmp_path / "missing" / "c"))
     assert (tmp_path / "c").read_text() == "precious"
+
+
+def test_a_disk_without_room_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(module, "train", lambda job: pytest.fail("trained for nothing"))
+    with pytest.raises(OutputError, match=r"needs 0\.1 MB and its disk has 0\.0 MB free"):
+        finetune(request_of(tmp_path / "c"))
+    assert list(tmp_path.iterdir()) == []

@@ -55,6 +55,16 @@ def test_each_method_is_measured_and_written(tmp_path: Path) -> None:
     assert metrics["methods"][1]["peak_bytes"] == dense.peak_bytes
 
 
+@pytest.mark.usefixtures("_in_process")
+def test_methods_that_train_otherwise_are_measured_too(tmp_path: Path) -> None:
+    methods = ("linearized", "l-lora")
+    result = profile(request_of(tmp_path / "cost.json", methods=methods, iters=2))
+    linear, low_rank = result.costs
+    assert linear.live == 19_200
+    assert low_rank.live == 2 * 2 * 16 * 16, "B of Q and V in two layers, rank 16"
+    assert all(cost.mask_s == 0 < cost.total.mean for cost in result.costs)
+
+
 @pytest.mark.slow
 def test_each_method_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     result = profile(

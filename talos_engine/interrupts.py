@@ -1,0 +1,76 @@
+"""Ctrl-C and SIGTERM that wait for a good moment, so that long work stops between two steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+_HELD = (signal.SIGINT, signal.SIGTERM)
+
+
+class HeldSignals:
+    """While entered, the first SIGINT or SIGTERM is only noted; a second one acts at once.
+
+    Signals that are ignored stay ignored. Outside of the main thread, which alone may handle
+    signals, nothing is held.
+    """
+
+    def __init__(self) -> None:
+        self._noted: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def pending(self) -> bool:
+        """Whether a signal has arrived and waits."""
+        return self._noted is not None
+
+    def deliver(self, told: str = "") -> None:
+        """Let the signal that waits act as it would have; does nothing where none waits.
+
+        Args:
+            told: What whoever interrupted should know; becomes the message of the exception that
+                the signal raises, if it raises one.
+        """
+        if self._noted is None:
+            return
+        number, self._noted = self._noted, None
+        self._restore()
+        try:
+            signal.raise_signal(number)
+        except BaseException as stop:
+            if told:
+                stop.args = (told,)
+            raise
+
+    def __enter__(self) -> HeldSignals:
+        """Begin to hold signals."""
+        if threading.current_thread() is threading.main_thread():
+            for number in _HELD:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop holding; a signal that still waits acts now, unless something else went wrong."""
+        self._restore()
+        if kind is None:
+            self.deliver()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self._noted is None:
+            self._noted = number
+            return
+        self._restore()
+        signal.raise_signal(number)
+
+    def _restore(self) -> None:
+        while self._previous:
+            number, handler = self._previous.popitem()
+            signal.signal(number, handler)

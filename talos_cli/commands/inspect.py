@@ -36,7 +36,7 @@ def inspect(
         typer.Argument(
             help="Masks, vectors, scores, checkpoints, metrics; several masks or several vectors "
             "are compared.",
-            metavar="FILE…",
+            metavar="FILE",
             show_default=False,
         ),
     ],
@@ -49,7 +49,9 @@ def inspect(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="JSON file.", show_default="none: print each file's kind"),
+        typer.Option(
+            "--out", "-o", help="JSON file. Without it and --plot, each file's kind is printed."
+        ),
     ] = None,
     shared: Shared,
 ) -> None:

@@ -12,7 +12,7 @@ from talos_cli.render import percent
 
 Masks = Annotated[
     list[Path],
-    typer.Argument(help="Two or more masks of one base.", metavar="A B …", show_default=False),
+    typer.Argument(help="Two or more masks of one base.", metavar="MASK", show_default=False),
 ]
 
 

@@ -28,8 +28,9 @@ class MaskComparison:
     """Overlaps of masks, pair by pair; matrices are symmetric.
 
     Args:
-        iou: Intersection over union of the live entries, in [0, 1]; 1 for two empty masks
-            (Fig. 11 of arXiv:2504.02620).
+        iou: Intersection over union of the live entries, in [0, 1]; 1 for two empty masks.
+            Fig. 11 of arXiv:2504.02620; deviation: over all entries at once, where the paper
+            takes a mean over parameters.
         chance: What ``iou`` would be near if masks of these sizes were drawn independently.
     """
 

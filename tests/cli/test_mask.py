@@ -58,7 +58,7 @@ def test_a_combined_mask_is_inspected_and_trains(
 CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "no operation": (2, "Usage", ()),
     "unknown operation": (2, "xor", ("xor", "{mask}", "{mask}")),
-    "no mask": (2, "A B", ("union",)),
+    "no mask": (2, "MASK", ("union",)),
     "one mask": (2, "at least two", ("union", "{mask}")),
     "a vector": (1, "a mask was expected", ("union", "{mask}", "{vector}")),
     "truncated": (1, "cut", ("intersect", "{mask}", "{cut}")),

@@ -9,13 +9,17 @@ from __future__ import annotations
 from talos_engine.artifacts.artifact_file import inspect_kind
 from talos_engine.artifacts.checkpoint import (
     Checkpoint,
+    CheckpointFile,
+    open_checkpoint,
     read_checkpoint,
     read_checkpoint_header,
+    stream_checkpoint,
     write_checkpoint,
 )
 from talos_engine.artifacts.container import TensorFile, TensorSpec, open_tensors
 from talos_engine.artifacts.container_writer import write_tensors
 from talos_engine.artifacts.files import StrPath, atomic_write, check_output, file_hash
+from talos_engine.artifacts.folders import atomic_folder, check_folder
 from talos_engine.artifacts.header import KINDS, SCHEMA, BaseInfo, Header, check_base
 from talos_engine.artifacts.mask import Mask, read_mask, write_mask
 from talos_engine.artifacts.metrics import METRICS_SCHEMA, read_metrics, write_metrics
@@ -32,6 +36,7 @@ __all__ = [
     "SCHEMA",
     "BaseInfo",
     "Checkpoint",
+    "CheckpointFile",
     "Header",
     "Mask",
     "Scores",
@@ -41,13 +46,16 @@ __all__ = [
     "TensorSpec",
     "VectorEntry",
     "VectorFile",
+    "atomic_folder",
     "atomic_write",
     "check_base",
+    "check_folder",
     "check_output",
     "file_hash",
     "hash_tensors",
     "inspect_kind",
     "make_entry",
+    "open_checkpoint",
     "open_tensors",
     "open_vector",
     "read_checkpoint",
@@ -58,6 +66,7 @@ __all__ = [
     "read_scores",
     "read_vector",
     "restore",
+    "stream_checkpoint",
     "write_checkpoint",
     "write_json",
     "write_mask",

@@ -16,8 +16,7 @@ from talos_engine.evaluation.disentanglement import (
     map_disentanglement,
 )
 from talos_engine.evaluation.editing import EditedEncoder
-from talos_engine.merging.methods.sum import SumConfig, sum_vectors
-from talos_engine.merging.ops import touched_names
+from talos_engine.merging.ops import dense_changes, touched_names
 from talos_engine.progress import Progress, silent
 from talos_engine.seeding import derive_seed
 from talos_engine.workflows.opening import Common, check_encoder_only, open_session, read_vectors
@@ -82,7 +81,7 @@ def disentangle(request: DisentangleRequest, progress: Progress = silent) -> Dis
     seed = derive_seed(request.common.seed, "disentanglement points")
     found = map_disentanglement(
         EditedEncoder(session.backbone, session.runtime),
-        [sum_vectors(SumConfig(), [vector], [1.0]) for vector in vectors],
+        [dense_changes(vector) for vector in vectors],
         [session.evaluation_task(name, "test", request.points, seed) for name in tasks],
         equispaced(request.grid, request.reach),
         progress,

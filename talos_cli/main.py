@@ -9,6 +9,7 @@ import typer
 from talos_cli.commands import (
     add,
     calibrate,
+    compare,
     disentangle,
     evaluate,
     finetune,
@@ -52,6 +53,7 @@ app.command("negate")(negate.negate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("disentangle")(disentangle.disentangle)
 app.command("profile")(profile.profile)
+app.command("compare")(compare.compare)
 app.command("tasks")(listing.tasks)
 app.command("models")(listing.models)
 

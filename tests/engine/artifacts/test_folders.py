@@ -26,9 +26,13 @@ def test_a_new_folder_appears_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "out", force=False) as folder:
-        (folder / "a").write_text("x")
-        raise KeyboardInterrupt
+    def fail() -> None:
+        with atomic_folder(tmp_path / "out", force=False) as folder:
+            (folder / "a").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -56,9 +60,14 @@ def test_an_existing_folder_is_kept_unless_forced_and_then_only_its_namesakes_ch
 
 def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(OutputError, match="exists already"), atomic_folder(out, force=False):
-        out.mkdir()
-        (out / "other").write_text("precious")
+
+    def interfere() -> None:
+        with atomic_folder(out, force=False):
+            out.mkdir()
+            (out / "other").write_text("precious")
+
+    with pytest.raises(OutputError, match="exists already"):
+        interfere()
     assert [path.name for path in out.iterdir()] == ["other"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -142,6 +142,25 @@ ConsensusThreshold = Annotated[
     int | None,
     typer.Option(help="consensus: tasks that must want an entry.", show_default="2"),
 ]
+AdaMergingSteps = Annotated[
+    int | None,
+    typer.Option(help="adamerging: steps of learning.", show_default="500"),
+]
+AdaMergingLr = Annotated[
+    float | None,
+    typer.Option(help="adamerging: learning rate.", show_default="0.001"),
+]
+AdaMergingMax = Annotated[
+    float | None,
+    typer.Option(help="adamerging: largest coefficient.", show_default="1, times 1/(1−sparsity)"),
+]
+Transductive = Annotated[
+    bool,
+    typer.Option(
+        "--transductive",
+        help="adamerging: learn on test inputs, without labels, as its authors did.",
+    ),
+]
 
 
 @dataclass(frozen=True)

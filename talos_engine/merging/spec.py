@@ -8,7 +8,7 @@ that no more than one tensor of one vector has to be in memory, however many vec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from talos_engine.artifacts import Header, VectorEntry
 from talos_engine.configuration import Method
+from talos_engine.progress import Progress, silent
 from talos_engine.registry import Registry
 
 DIALECTS = ("official", "mergekit")
@@ -56,10 +57,33 @@ class Merge:
             vector, in their order.
         parts: What the method makes of each vector alone, in their order: the task vector after
             processing, which is what ``negate`` subtracts.
+        notes: What else there is to record, as plain JSON.
     """
 
     models: tuple[Combine, ...]
     parts: tuple[Combine, ...]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+Slope: TypeAlias = Callable[[int, Mapping[str, Tensor]], tuple[float, Mapping[str, Tensor]]]
+"""From the number of a step and Δ to the loss of θ0 + Δ on that step's data and its gradient."""
+
+
+@dataclass(frozen=True)
+class MergeContext:
+    """What a method may use beside the vectors.
+
+    Args:
+        seed: Keys everything random.
+        slope: Of methods that learn, what they descend.
+        stretch: 1 / (1 − k) for vectors of sparsity k, at least 1.
+        progress: Told how far a method that learns is.
+    """
+
+    seed: int = 0
+    slope: Slope | None = None
+    stretch: float = 1.0
+    progress: Progress = silent
 
 
 class MergeMethod(Protocol):
@@ -67,7 +91,7 @@ class MergeMethod(Protocol):
 
     The vectors come in a fixed order (by task name, then content) with one weight each, which
     multiplies a vector before it meets the others; the coefficient that is common to all is applied
-    afterwards, by the caller. ``seed`` keys everything random.
+    afterwards, by the caller.
     """
 
     def __call__(
@@ -75,7 +99,7 @@ class MergeMethod(Protocol):
         config: Any,
         vectors: Sequence[VectorSource],
         weights: Sequence[float],
-        seed: int,
+        context: MergeContext,
         /,
     ) -> Merge:
         """The merging."""
@@ -92,12 +116,15 @@ class MergeEntry(Method[MergeMethod]):
         one_model_per_task: It makes one model for each vector instead of one for all.
         uses_others: What it makes of one vector depends on the others.
         draws: Whether the seed matters.
+        learns: It learns its coefficients: its context needs a slope, its configuration has
+            ``split``, the data to learn on, and ``batch_size``. No coefficient has to be given.
     """
 
     exact_for_one: bool = False
     one_model_per_task: bool = False
     uses_others: bool = False
     draws: bool = False
+    learns: bool = False
 
 
 MERGE_METHODS: Registry[MergeEntry] = Registry("merging method", "talos_engine.merging.methods")

@@ -14,7 +14,7 @@ from talos_engine.errors import OptionError
 from talos_engine.evaluation.accuracy import EvaluationTask
 from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
 from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_addition
-from talos_engine.merging.spec import MERGE_METHODS, Combine, Merge, MergeEntry
+from talos_engine.merging.spec import MERGE_METHODS, Combine, Merge, MergeContext, MergeEntry
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.editing import (
     Card,
@@ -26,6 +26,7 @@ from talos_engine.workflows.editing import (
     write_card,
     write_search_report,
 )
+from talos_engine.workflows.learning import check_learning_tasks, open_context
 from talos_engine.workflows.merging import (
     DeferredParts,
     MergeInputs,
@@ -101,12 +102,15 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         tasks = [vector.header.task for vector in inputs.vectors]
         check_tasks(request, method, tasks)
         ordered = [given[position] if given else 1.0 for position in inputs.order]
-        merge = method.run(config, inputs.vectors, ordered, request.common.seed)
+        context = MergeContext(request.common.seed)
+        if method.learns:
+            context = open_context(config, inputs, request.common, progress)
+        merge = method.run(config, inputs.vectors, ordered, context)
         coef = request.coefs[0] if len(request.coefs) == 1 else 1.0
         found = [_Found(combine, coef) for combine in merge.models]
         if request.search:
             found = _search(request, method, inputs, merge, progress)
-        writer = _Writer(request, method, config, inputs, tuple(ordered))
+        writer = _Writer(request, method, config, inputs, tuple(ordered), merge.notes)
         if not method.one_model_per_task:
             return writer.write(request.out, found[0])
         with atomic_folder(request.out, force=request.common.force) as folder:
@@ -121,8 +125,8 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
 
 def check_add(request: AddRequest) -> tuple[MergeEntry, Any]:
     """The merging method and its configuration, everything that needs no file being checked."""
-    _check_options(request)
     method = MERGE_METHODS.get(request.method)
+    _check_options(request, method)
     config = method.configure(request.options)
     for name in request.tasks:
         find_task(name)
@@ -150,11 +154,13 @@ def check_tasks(request: AddRequest, method: MergeEntry, recorded: Sequence[str]
                 f"--method {request.method} searches a coefficient for every task of the vectors",
                 "leave --task out",
             )
+    if method.learns:
+        check_learning_tasks(recorded)
     if request.search:
         search_tasks(request, recorded)
 
 
-def _check_options(request: AddRequest) -> None:
+def _check_options(request: AddRequest, method: MergeEntry) -> None:
     count = len(request.vectors)
     if count == 0:
         raise OptionError("no vector given")
@@ -162,7 +168,8 @@ def _check_options(request: AddRequest) -> None:
         raise OptionError("--coef must be a finite number")
     if request.search and request.coefs:
         raise OptionError("--search and --coef exclude each other")
-    if not request.search and len(request.coefs) not in (1, count):
+    needed = (0, 1, count) if request.search or method.learns else (1, count)
+    if len(request.coefs) not in needed:
         how = "none" if not request.coefs else f"{len(request.coefs)} values"
         raise OptionError(
             f"--coef must be given once, or once per vector ({count}); got {how}",
@@ -181,6 +188,7 @@ class _Writer:
     config: Any
     inputs: MergeInputs
     given: tuple[float, ...]
+    notes: Mapping[str, Any]
 
     def write(self, out: Path, found: _Found) -> EditResult:
         """Checkpoint of one model, with its card and the report of its search."""
@@ -212,7 +220,11 @@ class _Writer:
             choose_edit(self.method, inputs, found.combine, found.coef),
             header={
                 "method": f"add:{request.method}",
-                "config": {"options": options, "inputs": described},
+                "config": {
+                    "options": options,
+                    "inputs": described,
+                    **({"learned": dict(self.notes)} if self.notes else {}),
+                },
                 "seed": request.common.seed if self.method.draws else 0,
             },
             companions=write_companions,

@@ -90,7 +90,7 @@ def check_edit_outputs(out: Path, common: Common, *, search: bool, folder: bool 
 def flags_of(options: Mapping[str, Any]) -> list[str]:
     """Options by name as words of a command; those that were not given are left out."""
     return [
-        f"--{name.replace('_', '-')}={value}"
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
         for name, value in options.items()
         if value is not None
     ]

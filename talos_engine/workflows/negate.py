@@ -14,7 +14,7 @@ from talos_engine.errors import OptionError
 from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
 from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_negation
 from talos_engine.merging.ops import apply_delta
-from talos_engine.merging.spec import MERGE_METHODS, Combine, MergeEntry
+from talos_engine.merging.spec import MERGE_METHODS, Combine, MergeContext, MergeEntry
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.editing import (
     Card,
@@ -86,7 +86,7 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
         if request.search:
             search_tasks(request, recorded)
         weights = [1.0] * len(inputs.vectors)
-        merge = method.run(config, inputs.vectors, weights, request.common.seed)
+        merge = method.run(config, inputs.vectors, weights, MergeContext(request.common.seed))
         part = merge.parts[own]
         search, coef = None, request.coef
         if request.search:
@@ -179,6 +179,10 @@ def check_negate(request: NegateRequest) -> tuple[MergeEntry, Any]:
     _check_options(request)
     method = MERGE_METHODS.get(request.method)
     config = method.configure(request.options)
+    if method.learns:
+        raise OptionError(
+            f"--method {request.method} learns how to add vectors; it does not go with negate"
+        )
     if request.others and not method.uses_others:
         raise OptionError(
             f"--with does not go with --method {request.method}, which looks at one vector alone"

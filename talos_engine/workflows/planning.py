@@ -50,6 +50,11 @@ class Plan:
 
     facts: Mapping[str, int | str]
 
+    @property
+    def memory(self) -> int:
+        """Expected peak of memory in bytes, libraries apart."""
+        return int(self.facts["memory_bytes"])
+
 
 @dataclass(frozen=True)
 class _VectorFacts:
@@ -111,15 +116,20 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
 
 def plan_add(request: AddRequest) -> Plan:
     """Vectors, coefficients to try, memory and disk of an addition."""
-    method, _ = check_add(request)
+    method, config = check_add(request)
     vectors, skeleton = _open_vectors(request.vectors, request.model)
     recorded = [vector.header.task for vector in vectors]
     add.check_tasks(request, method, recorded)
     tasks = add.search_tasks(request, recorded) if request.search else ()
     plan = _plan_edit(vectors, skeleton, tasks, request.grid or DEFAULT_GRID)
+    memory = plan.memory
+    if method.learns:
+        memory += _vector_memory(vectors) + _evaluation_memory(skeleton)
+        memory += skeleton.saved_bytes(config.batch_size, skeleton.structure.trainable)
     models = len(vectors) if method.one_model_per_task else 1
     disk = models * skeleton.total_entries * _FLOAT
-    return Plan({**plan.facts, "models": models, "disk_bytes": disk})
+    facts = {"models": models, "memory_bytes": memory, "disk_bytes": disk}
+    return Plan({**plan.facts, **facts})
 
 
 def plan_negate(request: NegateRequest) -> Plan:

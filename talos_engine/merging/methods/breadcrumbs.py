@@ -11,7 +11,14 @@ from torch import Tensor
 from talos_engine.configuration import check_choice, check_fraction
 from talos_engine.merging.ops import sum_processed
 from talos_engine.merging.ranking import SCOPES, MagnitudeRanking, keep_largest, touched_entries
-from talos_engine.merging.spec import DIALECTS, MERGE_METHODS, Merge, MergeEntry, VectorSource
+from talos_engine.merging.spec import (
+    DIALECTS,
+    MERGE_METHODS,
+    Merge,
+    MergeContext,
+    MergeEntry,
+    VectorSource,
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,10 @@ class BreadcrumbsConfig:
 
 
 def merge_breadcrumbs(
-    config: BreadcrumbsConfig, vectors: Sequence[VectorSource], weights: Sequence[float], seed: int
+    config: BreadcrumbsConfig,
+    vectors: Sequence[VectorSource],
+    weights: Sequence[float],
+    context: MergeContext,
 ) -> Merge:
     """Leave out outliers and small changes of each vector, then sum; the parts are the rests.
 

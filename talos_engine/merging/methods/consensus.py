@@ -12,7 +12,7 @@ from torch import Tensor
 from talos_engine.configuration import check_at_least
 from talos_engine.errors import OptionError
 from talos_engine.merging.ops import change_of, changes_of, sum_changes, tall_mask
-from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeEntry, VectorSource
+from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeContext, MergeEntry, VectorSource
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class ConsensusConfig:
 
 
 def merge_by_consensus(
-    config: ConsensusConfig, vectors: Sequence[VectorSource], weights: Sequence[float], seed: int
+    config: ConsensusConfig,
+    vectors: Sequence[VectorSource],
+    weights: Sequence[float],
+    context: MergeContext,
 ) -> Merge:
     """``1[Σ_t m_t ≥ q] ⊙ τ_MTL`` (arXiv:2405.07813, Eq. 7); the parts are that mask ⊙ τ_t.
 

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from talos_engine.configuration import check_choice, check_fraction
 from talos_engine.merging.ops import sum_processed
-from talos_engine.merging.spec import DIALECTS, MERGE_METHODS, Merge, MergeEntry, VectorSource
+from talos_engine.merging.spec import (
+    DIALECTS,
+    MERGE_METHODS,
+    Merge,
+    MergeContext,
+    MergeEntry,
+    VectorSource,
+)
 from talos_engine.seeding import derive_seed
 
 _NO_MASS = 1e-7  # below it mergekit does not rescale
@@ -71,7 +78,10 @@ def drop_and_rescale(change: Tensor, kept: Tensor, drop: float, dialect: str) ->
 
 
 def merge_dare(
-    config: DareConfig, vectors: Sequence[VectorSource], weights: Sequence[float], seed: int
+    config: DareConfig,
+    vectors: Sequence[VectorSource],
+    weights: Sequence[float],
+    context: MergeContext,
 ) -> Merge:
     """Drop and rescale each vector, then sum; the parts are the rescaled vectors.
 
@@ -82,7 +92,7 @@ def merge_dare(
     numbers = [tasks[:position].count(task) for position, task in enumerate(tasks)]
 
     def process(position: int, name: str, change: Tensor) -> Tensor:
-        keys = ("dare", seed, tasks[position], numbers[position], name)
+        keys = ("dare", context.seed, tasks[position], numbers[position], name)
         kept = draw_kept(tuple(change.shape), config.drop, *keys)
         return drop_and_rescale(change, kept, config.drop, config.dialect)
 

@@ -9,7 +9,7 @@ from functools import partial
 from torch import Tensor
 
 from talos_engine.merging.ops import sum_changes
-from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeEntry, VectorSource
+from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeContext, MergeEntry, VectorSource
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,10 @@ class MeanConfig:
 
 
 def merge_by_mean(
-    config: MeanConfig, vectors: Sequence[VectorSource], weights: Sequence[float], seed: int
+    config: MeanConfig,
+    vectors: Sequence[VectorSource],
+    weights: Sequence[float],
+    context: MergeContext,
 ) -> Merge:
     """``1/T Σ_t w_t τ_t``: with coefficient 1 the mean of the T models; the parts are w_t τ_t.
 

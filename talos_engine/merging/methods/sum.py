@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from talos_engine.merging.ops import sum_changes
-from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeEntry, VectorSource
+from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeContext, MergeEntry, VectorSource
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,10 @@ class SumConfig:
 
 
 def merge_by_sum(
-    config: SumConfig, vectors: Sequence[VectorSource], weights: Sequence[float], seed: int
+    config: SumConfig,
+    vectors: Sequence[VectorSource],
+    weights: Sequence[float],
+    context: MergeContext,
 ) -> Merge:
     """``Σ_t w_t τ_t`` (Eq. 1 of arXiv:2504.02620; deviation: none); the parts are w_t τ_t."""
     return Merge(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from talos_engine.configuration import check_at_least
 from talos_engine.merging.ops import change_of, sum_changes, tall_mask
-from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeEntry, VectorSource
+from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeContext, MergeEntry, VectorSource
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,10 @@ class TallConfig:
 
 
 def merge_tall(
-    config: TallConfig, vectors: Sequence[VectorSource], weights: Sequence[float], seed: int
+    config: TallConfig,
+    vectors: Sequence[VectorSource],
+    weights: Sequence[float],
+    context: MergeContext,
 ) -> Merge:
     """``m_t ⊙ τ_MTL`` for every task (arXiv:2405.07813, Eq. 5); the parts are ``m_t ⊙ τ_t``.
 

@@ -19,7 +19,14 @@ from talos_engine.merging.ranking import (
     keep_largest,
     touched_entries,
 )
-from talos_engine.merging.spec import DIALECTS, MERGE_METHODS, Merge, MergeEntry, VectorSource
+from talos_engine.merging.spec import (
+    DIALECTS,
+    MERGE_METHODS,
+    Merge,
+    MergeContext,
+    MergeEntry,
+    VectorSource,
+)
 
 MERGES = ("mean", "sum")
 Trim: TypeAlias = Callable[[int, str, Tensor], Tensor]
@@ -99,7 +106,10 @@ class Ballot:
 
 
 def merge_ties(
-    config: TiesConfig, vectors: Sequence[VectorSource], weights: Sequence[float], seed: int
+    config: TiesConfig,
+    vectors: Sequence[VectorSource],
+    weights: Sequence[float],
+    context: MergeContext,
 ) -> Merge:
     """Trim, elect sign, disjoint merge (Yadav et al. 2023, Sec. 4); the parts are what agrees.
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from talos_engine.artifacts import BaseInfo, Header, TaskVector, VectorEntry
 from talos_engine.merging.ops import listed_names
-from talos_engine.merging.spec import MERGE_METHODS
+from talos_engine.merging.spec import MERGE_METHODS, MergeContext
 
 NONE = torch.empty(0, dtype=torch.int64)
 
@@ -43,7 +43,7 @@ def merge(
     def run(**options: Any) -> Any:
         entry = MERGE_METHODS.get(method)
         config = entry.configure(options)
-        return entry.run(config, vectors, list(weights) or [1.0] * len(vectors), seed)
+        return entry.run(config, vectors, list(weights) or [1.0] * len(vectors), MergeContext(seed))
 
     return run
 

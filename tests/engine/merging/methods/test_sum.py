@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from talos_engine.merging.methods.sum import SumConfig, merge_by_sum
-from talos_engine.merging.spec import MERGE_METHODS
+from talos_engine.merging.spec import MERGE_METHODS, MergeContext
 
 FLOATS = st.floats(-1e3, 1e3, width=32)
 
@@ -51,7 +51,9 @@ def test_against_numpy(
 
 def test_weights_and_vectors_must_match(make_vector: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="zip"):
-        merge_by_sum(SumConfig(), [make_vector({"a": [1]})], [1.0, 2.0], 0).models[0]("a")
+        merge_by_sum(SumConfig(), [make_vector({"a": [1]})], [1.0, 2.0], MergeContext()).models[0](
+            "a"
+        )
 
 
 def test_it_is_registered() -> None:

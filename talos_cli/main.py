@@ -9,6 +9,7 @@ import typer
 from talos_cli.commands import (
     add,
     calibrate,
+    compare,
     disentangle,
     evaluate,
     finetune,
@@ -55,6 +56,7 @@ app.command("evaluate", cls=evaluate.Evaluate)(evaluate.evaluate)
 app.command("disentangle")(disentangle.disentangle)
 app.command("profile")(profile.profile)
 app.command("inspect")(inspect.inspect)
+app.command("compare")(compare.compare)
 app.command("tasks")(listing.tasks)
 app.command("models")(listing.models)
 

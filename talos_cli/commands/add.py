@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from talos_cli import options
 from talos_cli.options import Shared, command
-from talos_cli.render import percent
+from talos_cli.render import Terminal, percent
+
+if TYPE_CHECKING:
+    from talos_engine.workflows.editing import EditResult
 
 
-@command(draws=False)
+@command()
 def add(
     *,
     vectors: Annotated[
@@ -20,6 +23,19 @@ def add(
     ],
     model: options.BaseModel = None,
     method: options.MergeName = "sum",
+    dialect: options.Dialect = None,
+    scope: options.Scope = None,
+    ties_density: options.TiesDensity = None,
+    ties_merge: options.TiesMerge = None,
+    dare_drop: options.DareDrop = None,
+    breadcrumbs_outliers: options.BreadcrumbsOutliers = None,
+    breadcrumbs_density: options.BreadcrumbsDensity = None,
+    tall_lambda: options.TallLambda = None,
+    consensus_threshold: options.ConsensusThreshold = None,
+    adamerging_steps: options.AdaMergingSteps = None,
+    adamerging_lr: options.AdaMergingLr = None,
+    adamerging_max: options.AdaMergingMax = None,
+    transductive: options.Transductive = False,
     coef: Annotated[
         list[float] | None,
         typer.Option(help="Coefficient: once for all vectors, or once per vector, any sign."),
@@ -38,22 +54,44 @@ def add(
         ),
     ] = None,
     grid: options.Grid = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint.")] = Path(
-        "merged.safetensors"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Checkpoint; tall: a folder with one for each task.",
+            show_default="merged.safetensors; tall merged/",
+        ),
+    ] = None,
     shared: Shared,
 ) -> None:
     """Add task vectors to their base and write the merged checkpoint.
 
-    With --search the whole validation curve is written beside it, as NAME.search.json.
+    A model card is written beside it, as NAME.md, and with --search the whole validation curve, as
+    NAME.search.json.
     """
-    from talos_engine.workflows.add import AddRequest, add_vectors
+    from talos_engine.workflows.add import AddRequest, add_vectors, default_output
 
     request = AddRequest(
         vectors=tuple(vectors),
-        out=out,
+        out=out or default_output(method),
         model=model,
         method=method,
+        options={
+            "dialect": dialect,
+            "scope": scope,
+            "ties_density": ties_density,
+            "ties_merge": ties_merge,
+            "dare_drop": dare_drop,
+            "breadcrumbs_outliers": breadcrumbs_outliers,
+            "breadcrumbs_density": breadcrumbs_density,
+            "tall_lambda": tall_lambda,
+            "consensus_threshold": consensus_threshold,
+            "adamerging_steps": adamerging_steps,
+            "adamerging_lr": adamerging_lr,
+            "adamerging_max": adamerging_max,
+            "transductive": transductive or None,
+        },
         coefs=tuple(coef or ()),
         search=search,
         tasks=tuple(task or ()),
@@ -68,21 +106,39 @@ def add(
         return
     with terminal.progress() as progress:
         result = add_vectors(request, progress)
-    values: dict[str, object] = {"path": str(result.path), "coefs": list(result.coefs)}
+    searched = result.models or {"": result}
+    for each in searched.values():
+        if each.search is not None:
+            _show(shared.terminal, each)
+    values = _told(result)
+    if result.models is not None:
+        values["models"] = {task: _told(each) for task, each in result.models.items()}
+    terminal.result(result.path, values)
+
+
+def _show(terminal: Terminal, result: EditResult) -> None:
+    assert result.search is not None
+    chosen = result.search.chosen
+    terminal.table(
+        f"chosen on validation data: coefficient {chosen.coef:g}",
+        ("task", "merged %", "single-task %"),
+        [
+            (name, percent(value), percent(result.search.reference[name]))
+            for name, value in chosen.accuracy.items()
+        ],
+    )
+    terminal.note(f"normalized validation accuracy {percent(chosen.objective)}%")
+
+
+def _told(result: EditResult) -> dict[str, object]:
+    """What ``--json`` says of one checkpoint or of a folder."""
+    values: dict[str, object] = {"path": str(result.path)}
+    if result.models is None:
+        values |= {"coefs": list(result.coefs), "card": str(result.card)}
     if result.search is not None:
-        chosen = result.search.chosen
-        terminal.table(
-            f"chosen on validation data: coefficient {chosen.coef:g}",
-            ("task", "merged %", "single-task %"),
-            [
-                (name, percent(value), percent(result.search.reference[name]))
-                for name, value in chosen.accuracy.items()
-            ],
-        )
-        terminal.note(f"normalized validation accuracy {percent(chosen.objective)}%")
         values |= {
-            "coef": chosen.coef,
-            "validation_normalized": chosen.objective,
+            "coef": result.search.chosen.coef,
+            "validation_normalized": result.search.chosen.objective,
             "search": str(result.report),
         }
-    terminal.result(result.path, values)
+    return values

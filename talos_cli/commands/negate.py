@@ -12,12 +12,27 @@ from talos_cli.options import Shared, command
 from talos_cli.render import percent
 
 
-@command(draws=False)
+@command()
 def negate(
     *,
     vector: Annotated[Path, typer.Argument(help="Task vector.", metavar="V", show_default=False)],
     model: options.BaseModel = None,
     method: options.MergeName = "sum",
+    others: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with", help="Vector of another task, for ties, tall, consensus; repeatable."
+        ),
+    ] = None,
+    dialect: options.Dialect = None,
+    scope: options.Scope = None,
+    ties_density: options.TiesDensity = None,
+    ties_merge: options.TiesMerge = None,
+    dare_drop: options.DareDrop = None,
+    breadcrumbs_outliers: options.BreadcrumbsOutliers = None,
+    breadcrumbs_density: options.BreadcrumbsDensity = None,
+    tall_lambda: options.TallLambda = None,
+    consensus_threshold: options.ConsensusThreshold = None,
     coef: Annotated[
         float | None, typer.Option(help="Coefficient; the vector is subtracted times it.")
     ] = None,
@@ -54,7 +69,8 @@ def negate(
 ) -> None:
     """Subtract a task vector from its base and write the edited checkpoint.
 
-    With --search the whole validation curve is written beside it, as NAME.search.json.
+    A model card is written beside it, as NAME.md, and with --search the whole validation curve, as
+    NAME.search.json.
     """
     from talos_engine.workflows.negate import NegateRequest, negate_vector
 
@@ -63,6 +79,18 @@ def negate(
         out=out,
         model=model,
         method=method,
+        others=tuple(others or ()),
+        options={
+            "dialect": dialect,
+            "scope": scope,
+            "ties_density": ties_density,
+            "ties_merge": ties_merge,
+            "dare_drop": dare_drop,
+            "breadcrumbs_outliers": breadcrumbs_outliers,
+            "breadcrumbs_density": breadcrumbs_density,
+            "tall_lambda": tall_lambda,
+            "consensus_threshold": consensus_threshold,
+        },
         coef=coef,
         search=search,
         task=task,
@@ -79,7 +107,11 @@ def negate(
         return
     with terminal.progress() as progress:
         result = negate_vector(request, progress)
-    values: dict[str, object] = {"path": str(result.path), "coef": result.coefs[0]}
+    values: dict[str, object] = {
+        "path": str(result.path),
+        "coef": result.coefs[0],
+        "card": str(result.card),
+    }
     if result.search is not None:
         chosen, curve = result.search.chosen, result.search.curve
         before = curve[0].accuracy

@@ -9,8 +9,11 @@ from __future__ import annotations
 from talos_engine.artifacts.artifact_file import inspect_kind, read_header
 from talos_engine.artifacts.checkpoint import (
     Checkpoint,
+    CheckpointFile,
+    open_checkpoint,
     read_checkpoint,
     read_checkpoint_header,
+    stream_checkpoint,
     write_checkpoint,
 )
 from talos_engine.artifacts.container import TensorFile, TensorSpec, open_tensors
@@ -28,6 +31,7 @@ from talos_engine.artifacts.files import (
     file_hash,
     reserve_output,
 )
+from talos_engine.artifacts.folders import atomic_folder, check_folder
 from talos_engine.artifacts.header import KINDS, SCHEMA, BaseInfo, Header, check_base
 from talos_engine.artifacts.mask import Mask, MaskFile, open_mask, read_mask, write_mask
 from talos_engine.artifacts.metrics import METRICS_SCHEMA, read_metrics, write_metrics
@@ -47,6 +51,7 @@ __all__ = [
     "SCHEMA",
     "BaseInfo",
     "Checkpoint",
+    "CheckpointFile",
     "Header",
     "Mask",
     "MaskFile",
@@ -58,8 +63,10 @@ __all__ = [
     "TensorSpec",
     "VectorEntry",
     "VectorFile",
+    "atomic_folder",
     "atomic_write",
     "check_base",
+    "check_folder",
     "check_output",
     "common_evaluation",
     "file_hash",
@@ -67,6 +74,7 @@ __all__ = [
     "inspect_kind",
     "make_entry",
     "open_mask",
+    "open_checkpoint",
     "open_tensors",
     "open_vector",
     "read_checkpoint",
@@ -82,6 +90,7 @@ __all__ = [
     "recorded_evaluation",
     "reserve_output",
     "restore",
+    "stream_checkpoint",
     "write_checkpoint",
     "write_json",
     "write_mask",

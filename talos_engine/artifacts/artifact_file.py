@@ -48,6 +48,7 @@ def write_artifact(
     layout: Mapping[str, JSON],
     *,
     force: bool,
+    companions: Callable[[], object] | None = None,
 ) -> None:
     """Write an artifact.
 
@@ -59,6 +60,7 @@ def write_artifact(
         get: Gives the tensor of a name.
         layout: The kind's further header fields.
         force: Whether an existing file is replaced.
+        companions: See ``write_tensors``.
 
     Raises:
         ValueError: the header is that of another kind.
@@ -66,7 +68,8 @@ def write_artifact(
     """
     if header.kind != kind:
         raise ValueError(f"{NOUNS[kind]} cannot have the header of {NOUNS[header.kind]}")
-    write_tensors(path, tensors, get, encode_header(header, layout), force=force)
+    metadata = encode_header(header, layout)
+    write_tensors(path, tensors, get, metadata, force=force, companions=companions)
 
 
 def refuse_layout(path: StrPath, layout: Mapping[str, JSON], known: set[str]) -> None:

@@ -27,6 +27,7 @@ def write_tensors(
     metadata: Mapping[str, str],
     *,
     force: bool,
+    companions: Callable[[], object] | None = None,
 ) -> None:
     """Write a safetensors file, one tensor in memory at a time; same content, same bytes.
 
@@ -36,6 +37,8 @@ def write_tensors(
         tensor: Gives the tensor of a name; called once for each, in file order.
         metadata: Text entries for the header.
         force: Whether an existing file is replaced.
+        companions: Called when all data is on its way to the disk and before the file appears:
+            writes what has to stand beside it.
 
     Raises:
         OutputError: the file cannot be written, or a name cannot be stored.
@@ -63,6 +66,8 @@ def write_tensors(
                 checksums.append(checksum)
             file.seek(8 + at)
             file.write("".join(f"{checksum:08x}" for checksum in checksums).encode())
+        if companions is not None:
+            companions()
 
     atomic_write(path, write, force=force)
 

@@ -79,6 +79,24 @@ class TaskVector:
     header: Header
     entries: dict[str, VectorEntry]
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every changed parameter, by name in sorted order."""
+        return {name: self.entries[name].shape for name in sorted(self.entries)}
+
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        """Dtype of every changed parameter, by name in sorted order."""
+        return {name: self.entries[name].fix_values.dtype for name in sorted(self.entries)}
+
+    def entry(self, name: str) -> VectorEntry:
+        """Change of parameter ``name``.
+
+        Raises:
+            KeyError: it is not changed.
+        """
+        return self.entries[name]
+
 
 def make_entry(
     theta0: torch.Tensor, theta: torch.Tensor, *, sparse: Sparse = "auto", name: str = ""

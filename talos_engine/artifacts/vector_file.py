@@ -5,6 +5,8 @@ Where each part lies in the file is told in ``vector_layout``.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from talos_engine.artifacts.artifact_file import open_artifact, refuse_layout, write_artifact
@@ -40,12 +42,12 @@ class VectorFile:
         self._file = file
         self._slots = slots
 
-    @property
+    @functools.cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every changed parameter, by name in sorted order; no tensor is read."""
         return {name: self._slots[name].shape for name in sorted(self._slots)}
 
-    @property
+    @functools.cached_property
     def dtypes(self) -> dict[str, torch.dtype]:
         """Dtype of every changed parameter, by name in sorted order; no tensor is read."""
         return {name: self._slots[name].dtype for name in sorted(self._slots)}

@@ -1,13 +1,21 @@
-"""Tensor operations that merging methods share. Nothing here reads or writes files."""
+"""Tensor operations that merging methods share. Nothing here reads or writes files.
+
+Sums are taken in float64 and in the order of the vectors, one vector after the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from talos_engine.artifacts import TaskVector, VectorEntry
+from talos_engine.merging.spec import Merge, VectorSource
+
+Process: TypeAlias = Callable[[int, str, Tensor], Tensor]
 
 
 def touched_names(vectors: Sequence[TaskVector]) -> Iterator[str]:
@@ -15,6 +23,35 @@ def touched_names(vectors: Sequence[TaskVector]) -> Iterator[str]:
     return iter(
         sorted({name for vector in vectors for name, entry in vector.entries.items() if entry.nnz})
     )
+
+
+def listed_names(vectors: Sequence[VectorSource]) -> tuple[str, ...]:
+    """Names of the tensors that any vector may change, in alphabetical order; reads nothing."""
+    return tuple(sorted({name for vector in vectors for name in vector.shapes}))
+
+
+def dense_changes(vector: VectorSource) -> dict[str, Tensor]:
+    """τ as float64 tensors by name, tensors without any change left out."""
+    entries = ((name, vector.entry(name)) for name in vector.shapes)
+    return {name: entry.dense().double() for name, entry in entries if entry.nnz}
+
+
+def change_of(vector: VectorSource, name: str) -> Tensor | None:
+    """τ of one tensor, float64 in its shape; ``None`` where the vector does not list it."""
+    return vector.entry(name).dense().double() if name in vector.shapes else None
+
+
+def changes_of(vectors: Sequence[VectorSource], name: str) -> Iterator[tuple[int, Tensor]]:
+    """Positions of the vectors that list a tensor, each with its τ there; read one by one."""
+    for position, vector in enumerate(vectors):
+        change = change_of(vector, name)
+        if change is not None:
+            yield position, change
+
+
+def shape_of(vectors: Sequence[VectorSource], name: str) -> tuple[int, ...]:
+    """Shape of a tensor that at least one vector lists."""
+    return next(vector.shapes[name] for vector in vectors if name in vector.shapes)
 
 
 def weighted_sum(entries: Sequence[tuple[float, VectorEntry]]) -> Tensor:
@@ -25,16 +62,80 @@ def weighted_sum(entries: Sequence[tuple[float, VectorEntry]]) -> Tensor:
     Args:
         entries: Pairs of weight and entry, at least one, all of one shape.
     """
-    shape = entries[0][1].shape
-    total = torch.zeros(shape, dtype=torch.float64)
-    flat = total.view(-1)
+    total = torch.zeros(entries[0][1].shape, dtype=torch.float64)
     for weight, entry in entries:
-        values = entry.values.reshape(-1).double() * weight
-        if entry.index is None:
-            flat += values
-        else:
-            flat.index_add_(0, entry.index, values)
+        _add_entry(total, weight, entry)
     return total
+
+
+def sum_changes(
+    vectors: Sequence[VectorSource],
+    weights: Sequence[float],
+    name: str,
+    *,
+    only: int | None = None,
+) -> Tensor:
+    """``Σ_t w_t τ_t`` of one tensor that at least one vector lists, float64.
+
+    Args:
+        vectors: The vectors, of which one entry at a time is read.
+        weights: One for each.
+        name: The tensor.
+        only: Position of the one vector to take, if not all.
+    """
+    total = torch.zeros(shape_of(vectors, name), dtype=torch.float64)
+    for position, (weight, vector) in enumerate(zip(weights, vectors, strict=True)):
+        if name in vector.shapes and only in (None, position):
+            _add_entry(total, weight, vector.entry(name))
+    return total
+
+
+def _add_entry(total: Tensor, weight: float, entry: VectorEntry) -> None:
+    flat = total.view(-1)
+    values = entry.values.reshape(-1).double() * weight
+    if entry.index is None:
+        flat += values
+    else:
+        flat.index_add_(0, entry.index, values)
+
+
+def sum_processed(
+    vectors: Sequence[VectorSource], weights: Sequence[float], process: Process
+) -> Merge:
+    """A merging that processes each vector by itself and adds the results.
+
+    Args:
+        vectors: The vectors.
+        weights: What each is multiplied with after processing.
+        process: From a vector's position, a tensor's name and its τ there to the processed τ.
+    """
+
+    def add_up(positions: Sequence[int], name: str) -> Tensor:
+        total = torch.zeros(shape_of(vectors, name), dtype=torch.float64)
+        for position in positions:
+            change = change_of(vectors[position], name)
+            if change is not None:
+                total += process(position, name, change) * weights[position]
+        return total
+
+    every = range(len(vectors))
+    return Merge(
+        models=(partial(add_up, every),), parts=tuple(partial(add_up, [at]) for at in every)
+    )
+
+
+def tall_mask(change: Tensor, total: Tensor, threshold: float) -> Tensor:
+    """Where a task's own change outweighs what the other tasks add, bool.
+
+    ``|θ0 − θ_t| > λ_t · |θ_MT − θ_t|``, which is ``|τ_t| > λ_t · |τ_MTL − τ_t|``; strict
+    (arXiv:2405.07813, Eq. 4).
+
+    Args:
+        change: τ_t, float64.
+        total: τ_MTL, the sum over all tasks, same shape.
+        threshold: λ_t.
+    """
+    return change.abs() > threshold * (total - change).abs()
 
 
 def apply_delta(theta0: Tensor, delta: Tensor, coef: float) -> Tensor:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+from torch import Tensor
 
 from talos_engine.artifacts import (
     PLAIN,
     BaseInfo,
     Header,
+    TensorSpec,
     hash_tensors,
+    open_checkpoint,
     read_checkpoint,
     read_checkpoint_header,
     recorded_evaluation,
 )
 from talos_engine.errors import MismatchError
 from talos_engine.models.skeleton import Skeleton
-from talos_engine.models.spec import MODELS, Backbone, BaseWeights
+from talos_engine.models.spec import MODELS, Backbone, BaseWeights, ModelSpec
 
 
 def load_weights(model: str) -> BaseWeights:
@@ -34,13 +41,62 @@ def load_weights(model: str) -> BaseWeights:
     if is_checkpoint_path(model):
         checkpoint = read_checkpoint(path)
         check_is_base(checkpoint.header, path)
-        origin = checkpoint.header.base
-        found = hash_tensors(checkpoint.tensors)
-        own = dataclasses.replace(origin, pretrained="checkpoint", hash=found)
-        info = origin if found == origin.hash else own
-        return BaseWeights(info, origin, checkpoint.tensors)
-    spec = MODELS.get(model)
-    tensors = spec.read()
+        return _identify_checkpoint(checkpoint.header.base, checkpoint.tensors)
+    return _identify_known(MODELS.get(model), MODELS.get(model).read())
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenBase:
+    """A model's tensors before anything is known of their content.
+
+    Args:
+        specs: Dtype and shape of every tensor.
+        tensors: The tensors; those of a checkpoint are read when asked for, one at a time.
+        origin: What a checkpoint records as its own base; ``None`` for a catalog name.
+        name: The catalog name, where ``origin`` is ``None``.
+    """
+
+    specs: Mapping[str, TensorSpec]
+    tensors: Mapping[str, Tensor]
+    origin: BaseInfo | None
+    name: str
+
+    @functools.cached_property
+    def weights(self) -> BaseWeights:
+        """The tensors with their identity; each is read once, for its hash, when first asked."""
+        if self.origin is not None:
+            return _identify_checkpoint(self.origin, self.tensors)
+        return _identify_known(MODELS.get(self.name), self.tensors)
+
+
+@contextmanager
+def open_base(model: str) -> Iterator[OpenBase]:
+    """The tensors that ``model`` names; a checkpoint's stay in its file.
+
+    Args:
+        model: A catalog name, or the path of a checkpoint of ours.
+
+    Raises:
+        UnknownNameError: neither a known name nor a file.
+        ArtifactError: the file is not a sound checkpoint.
+    """
+    if is_checkpoint_path(model):
+        with open_checkpoint(model) as file:
+            check_is_base(file.header, Path(model))
+            yield OpenBase(file.specs, file, file.header.base, "")
+        return
+    tensors = MODELS.get(model).read()
+    specs = {name: TensorSpec(value.dtype, tuple(value.shape)) for name, value in tensors.items()}
+    yield OpenBase(specs, tensors, None, model)
+
+
+def _identify_checkpoint(origin: BaseInfo, tensors: Mapping[str, Tensor]) -> BaseWeights:
+    found = hash_tensors(tensors)
+    own = dataclasses.replace(origin, pretrained="checkpoint", hash=found)
+    return BaseWeights(origin if found == origin.hash else own, origin, tensors)
+
+
+def _identify_known(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> BaseWeights:
     info = BaseInfo(
         name=spec.name,
         pretrained=spec.pretrained,

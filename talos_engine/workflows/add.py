@@ -8,34 +8,40 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from talos_engine.artifacts import TaskVector, file_hash
+from talos_engine.artifacts import atomic_folder
 from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
+from talos_engine.evaluation.accuracy import EvaluationTask
 from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
 from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_addition
-from talos_engine.merging.methods.sum import SumConfig, sum_vectors
-from talos_engine.merging.ops import apply_deltas
-from talos_engine.merging.spec import MERGE_METHODS, MergeEntry
-from talos_engine.models.spec import BaseWeights
+from talos_engine.merging.spec import MERGE_METHODS, Combine, Merge, MergeContext, MergeEntry
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.editing import (
+    Card,
     EditResult,
+    card_path,
     check_edit_outputs,
-    write_edited,
+    flags_of,
+    report_path,
+    write_card,
     write_search_report,
 )
-from talos_engine.workflows.expansion import vectors_evaluation
+from talos_engine.workflows.learning import check_learning_tasks, open_context
+from talos_engine.workflows.merging import (
+    DeferredParts,
+    MergeInputs,
+    check_distinct_tasks,
+    choose_edit,
+    materialize,
+    open_inputs,
+    write_edited,
+)
 from talos_engine.workflows.opening import (
     Common,
-    apply_vector,
-    check_base,
+    Session,
     check_encoder_only,
     check_single_base,
-    merge_order,
     open_session,
-    read_vectors,
 )
 from talos_engine.workflows.vector import header_sparsity
 
@@ -46,7 +52,7 @@ class AddRequest:
 
     Args:
         vectors: Vector files, at least one.
-        out: The checkpoint file to write.
+        out: The checkpoint file to write; for a method that makes one model per task, a folder.
         model: The base; ``None`` takes the one that the vectors record.
         method: Name of the merging method.
         options: Options of that method by name; ``None`` means not given.
@@ -54,7 +60,7 @@ class AddRequest:
         search: Choose one coefficient for all on validation data.
         tasks: Tasks to search on; empty means those that the vectors were trained on.
         grid: Kind of grid to search, see ``coefficient_grid``; ``None`` is ``union``.
-        common: Device, precision, overwriting.
+        common: Seed (of methods that draw), device, precision, overwriting.
     """
 
     vectors: tuple[Path, ...]
@@ -69,10 +75,21 @@ class AddRequest:
     common: Common = field(default_factory=Common)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """One model to write, and how it was chosen."""
+
+    combine: Combine
+    coef: float = 1.0
+    search: SearchResult | None = None
+
+
 def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
     """A checkpoint file of ``θ0 + α · combine(τ_1, τ_2, …)`` (Eq. 1 of arXiv:2504.02620).
 
-    A single vector added with coefficient 1 gives back its fine-tuned model bit for bit.
+    A single vector added by ``sum`` with coefficient 1 gives back its fine-tuned model bit for bit.
+    Without a search no model is built and no task data read, and no more than one tensor of one
+    vector is in memory at a time.
 
     Raises:
         OptionError: options that contradict each other.
@@ -80,55 +97,70 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         OutputError: the result cannot be written.
     """
     method, config = check_add(request)
-    vectors, weights = read_vectors(request.vectors, request.model)
-    base = check_base(weights, vectors[0].header.base, request.vectors[0])
-    evaluation = vectors_evaluation(request.vectors, [each.header for each in vectors], weights)
-    order = merge_order(vectors)
-    given = request.coefs if len(request.coefs) == len(vectors) > 1 else (1.0,) * len(vectors)
-    ordered = [vectors[position] for position in order]
-    combined = method.run(config, ordered, [given[position] for position in order])
-    search, report, coef = None, None, 1.0
-    if request.search:
-        search = _search(request, vectors, weights, combined, progress)
-        coef = search.chosen.coef
-    elif len(request.coefs) == 1:
-        coef = request.coefs[0]
-    if method.exact_for_one and len(vectors) == 1 and coef * given[0] == 1.0:
-        changed = apply_vector(weights, vectors[0])
-    else:
-        changed = apply_deltas(weights.tensors, combined, coef)
-    coefs = tuple(value * coef for value in given)
-    if search is not None:
-        settings = {"method": request.method, "grid": request.grid or DEFAULT_GRID}
-        report = write_search_report(
-            request.out, "add", list(request.vectors), search, settings, request.common
-        )
-    write_edited(
-        request.out,
-        weights,
-        base,
-        changed,
-        method=f"add:{request.method}",
-        config=_config(request, config, order, vectors, coefs),
-        common=request.common,
-        evaluation=evaluation,
-    )
-    return EditResult(request.out, coefs, search, report)
+    given = request.coefs if len(request.coefs) == len(request.vectors) > 1 else ()
+    with open_inputs(request.vectors, request.model, given) as inputs:
+        tasks = [vector.header.task for vector in inputs.vectors]
+        check_tasks(request, method, tasks)
+        ordered = [given[position] if given else 1.0 for position in inputs.order]
+        context = MergeContext(request.common.seed)
+        if method.learns:
+            context = open_context(config, inputs, request.common, progress)
+        merge = method.run(config, inputs.vectors, ordered, context)
+        coef = request.coefs[0] if len(request.coefs) == 1 else 1.0
+        found = [_Found(combine, coef) for combine in merge.models]
+        if request.search:
+            found = _search(request, method, inputs, merge, progress)
+        writer = _Writer(request, method, config, inputs, tuple(ordered), merge.notes)
+        if not method.one_model_per_task:
+            return writer.write(request.out, found[0])
+        with atomic_folder(request.out, force=request.common.force) as folder:
+            for task, each in zip(tasks, found, strict=True):
+                writer.write(folder / f"{task}.safetensors", each)
+        models = {
+            task: writer.result(request.out / f"{task}.safetensors", each)
+            for task, each in zip(tasks, found, strict=True)
+        }
+        return EditResult(request.out, models[tasks[0]].coefs, models=models)
 
 
 def check_add(request: AddRequest) -> tuple[MergeEntry, Any]:
     """The merging method and its configuration, everything that needs no file being checked."""
-    _check_options(request)
     method = MERGE_METHODS.get(request.method)
+    _check_options(request, method)
     config = method.configure(request.options)
     for name in request.tasks:
         find_task(name)
     request.common.runtime()
-    check_edit_outputs(request.out, request.common, search=request.search)
+    folder = method.one_model_per_task
+    check_edit_outputs(request.out, request.common, search=request.search, folder=folder)
     return method, config
 
 
-def _check_options(request: AddRequest) -> None:
+def default_output(method: str) -> Path:
+    """Where ``add`` writes if nothing is said: a file, or a folder for one model per task."""
+    return Path("merged" if MERGE_METHODS.get(method).one_model_per_task else "merged.safetensors")
+
+
+def check_tasks(request: AddRequest, method: MergeEntry, recorded: Sequence[str]) -> None:
+    """Raise unless the tasks of the vectors allow what is asked for.
+
+    Raises:
+        OptionError: a task has no vector, or several vectors are of one task.
+    """
+    if method.one_model_per_task:
+        check_distinct_tasks(recorded, f"--method {request.method}")
+        if request.tasks and set(request.tasks) != set(recorded):
+            raise OptionError(
+                f"--method {request.method} searches a coefficient for every task of the vectors",
+                "leave --task out",
+            )
+    if method.learns:
+        check_learning_tasks(recorded)
+    if request.search:
+        search_tasks(request, recorded)
+
+
+def _check_options(request: AddRequest, method: MergeEntry) -> None:
     count = len(request.vectors)
     if count == 0:
         raise OptionError("no vector given")
@@ -136,7 +168,8 @@ def _check_options(request: AddRequest) -> None:
         raise OptionError("--coef must be a finite number")
     if request.search and request.coefs:
         raise OptionError("--search and --coef exclude each other")
-    if not request.search and len(request.coefs) not in (1, count):
+    needed = (0, 1, count) if request.search or method.learns else (1, count)
+    if len(request.coefs) not in needed:
         how = "none" if not request.coefs else f"{len(request.coefs)} values"
         raise OptionError(
             f"--coef must be given once, or once per vector ({count}); got {how}",
@@ -146,28 +179,122 @@ def _check_options(request: AddRequest) -> None:
         raise OptionError("--task and --grid only go with --search")
 
 
+@dataclass(frozen=True)
+class _Writer:
+    """Writes checkpoints that were made from the same inputs, each with what stands beside it."""
+
+    request: AddRequest
+    method: MergeEntry
+    config: Any
+    inputs: MergeInputs
+    given: tuple[float, ...]
+    notes: Mapping[str, Any]
+
+    def write(self, out: Path, found: _Found) -> EditResult:
+        """Checkpoint of one model, with its card and the report of its search."""
+        request, inputs = self.request, self.inputs
+        described = [
+            inputs.describe(position, value * found.coef)
+            for position, value in enumerate(self.given)
+        ]
+        options = asdict(self.config)
+        card = Card(
+            inputs.base,
+            f"add:{request.method}",
+            options,
+            list(zip(inputs.paths, described, strict=True)),
+            self._words(found),
+        )
+
+        def write_companions() -> None:
+            if found.search is not None:
+                settings = {"method": request.method, "grid": request.grid or DEFAULT_GRID}
+                write_search_report(
+                    out, "add", request.vectors, found.search, settings, request.common
+                )
+            write_card(out, card, force=request.common.force)
+
+        write_edited(
+            out,
+            inputs,
+            choose_edit(self.method, inputs, found.combine, found.coef),
+            header={
+                "method": f"add:{request.method}",
+                "config": {
+                    "options": options,
+                    "inputs": described,
+                    **({"learned": dict(self.notes)} if self.notes else {}),
+                },
+                "seed": request.common.seed if self.method.draws else 0,
+            },
+            companions=write_companions,
+            common=request.common,
+        )
+        return self.result(out, found)
+
+    def result(self, out: Path, found: _Found) -> EditResult:
+        """What is told of a model written to ``out``."""
+        by_position = dict(zip(self.inputs.order, self.given, strict=True))
+        coefs = tuple(by_position[position] * found.coef for position in range(len(by_position)))
+        report = None if found.search is None else report_path(out)
+        return EditResult(out, coefs, found.search, report, card_path(out))
+
+    def _words(self, found: _Found) -> list[str]:
+        request = self.request
+        words = ["talos", "add", *map(str, request.vectors), f"--model={self.inputs.base.name}"]
+        if request.model is not None:
+            words[-1] = f"--model={request.model}"
+        words += [f"--method={request.method}", *flags_of(request.options)]
+        if request.search and self.method.one_model_per_task:
+            words += ["--search", f"--grid={request.grid or DEFAULT_GRID}"]
+        else:
+            coefs = [found.coef] if found.search is not None else request.coefs
+            words += [f"--coef={coef!r}" for coef in coefs]
+        if self.method.draws:
+            words.append(f"--seed={request.common.seed}")
+        return [*words, f"--out={request.out}"]
+
+
 def _search(
     request: AddRequest,
-    vectors: Sequence[TaskVector],
-    weights: BaseWeights,
-    combined: Mapping[str, Tensor],
+    method: MergeEntry,
+    inputs: MergeInputs,
+    merge: Merge,
+    progress: Progress,
+) -> list[_Found]:
+    """Every model with the coefficient that suits it best on validation data."""
+    recorded = [vector.header.task for vector in inputs.vectors]
+    names = search_tasks(request, recorded)
+    check_single_base(inputs.weights, inputs.vectors[0].header.base, inputs.paths[0])
+    session = open_session(inputs.resident(), request.common.runtime())
+    parts = DeferredParts(dict(zip(recorded, merge.parts, strict=True)), inputs.names)
+    found = []
+    for position, combine in enumerate(merge.models):
+        own = [recorded[position]] if method.one_model_per_task else names
+        tasks = [session.evaluation_task(name, "val", evaluation=inputs.evaluation) for name in own]
+        search = _search_one(request, session, inputs, combine, parts, tasks, progress)
+        found.append(_Found(combine, search.chosen.coef, search))
+    return found
+
+
+def _search_one(
+    request: AddRequest,
+    session: Session,
+    inputs: MergeInputs,
+    combine: Combine,
+    parts: DeferredParts,
+    tasks: Sequence[EvaluationTask],
     progress: Progress,
 ) -> SearchResult:
-    by_task = {vector.header.task: vector for vector in vectors}
-    names = search_tasks(request, [vector.header.task for vector in vectors])
-    check_single_base(weights, vectors[0].header.base, request.vectors[0])
-    session = open_session(weights, request.common.runtime())
+    combined = materialize(combine, inputs.names)
     check_encoder_only(combined, session.backbone.structure, "a vector")
-    evaluation = vectors_evaluation(request.vectors, [each.header for each in vectors], weights)
-    tasks = [session.evaluation_task(name, "val", evaluation=evaluation) for name in names]
+    sparsities = [header_sparsity(vector.header) for vector in inputs.vectors]
     return search_addition(
         EditedEncoder(session.backbone, session.runtime),
         combined,
-        {name: sum_vectors(SumConfig(), [by_task[name]], [1.0]) for name in names},
+        parts,
         tasks,
-        coefficient_grid(
-            request.grid or DEFAULT_GRID, [header_sparsity(vector.header) for vector in vectors]
-        ),
+        coefficient_grid(request.grid or DEFAULT_GRID, sparsities),
         progress,
     )
 
@@ -189,24 +316,3 @@ def search_tasks(request: AddRequest, recorded: Sequence[str]) -> tuple[str, ...
             )
         find_task(name)
     return names
-
-
-def _config(
-    request: AddRequest,
-    config: Any,
-    order: Sequence[int],
-    vectors: Sequence[TaskVector],
-    coefs: Sequence[float],
-) -> dict[str, Any]:
-    return {
-        "options": asdict(config),
-        "inputs": [
-            {
-                "task": vectors[position].header.task,
-                "method": vectors[position].header.method,
-                "coef": coefs[position],
-                "sha256": file_hash(request.vectors[position]),
-            }
-            for position in order
-        ],
-    }

@@ -16,8 +16,7 @@ from talos_engine.evaluation.disentanglement import (
     map_disentanglement,
 )
 from talos_engine.evaluation.editing import EditedEncoder
-from talos_engine.merging.methods.sum import SumConfig, sum_vectors
-from talos_engine.merging.ops import touched_names
+from talos_engine.merging.ops import dense_changes, touched_names
 from talos_engine.progress import Progress, silent
 from talos_engine.seeding import derive_seed
 from talos_engine.workflows.expansion import vectors_evaluation
@@ -89,7 +88,7 @@ def disentangle(request: DisentangleRequest, progress: Progress = silent) -> Dis
     evaluation = vectors_evaluation(request.vectors, [each.header for each in vectors], weights)
     found = map_disentanglement(
         EditedEncoder(session.backbone, session.runtime),
-        [sum_vectors(SumConfig(), [vector], [1.0]) for vector in vectors],
+        [dense_changes(vector) for vector in vectors],
         [session.evaluation_task(name, "test", request.points, seed, evaluation) for name in tasks],
         equispaced(request.grid, request.reach),
         progress,

@@ -1,26 +1,24 @@
-"""What ``add`` and ``negate`` share: the search options, the merged checkpoint and its report."""
+"""What stands beside an edited checkpoint: the curve of its search, and its model card."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from talos_engine.artifacts import (
-    PLAIN,
     BaseInfo,
-    Checkpoint,
-    Header,
+    StrPath,
+    atomic_write,
+    check_folder,
     check_output,
     file_hash,
-    write_checkpoint,
     write_metrics,
 )
 from talos_engine.evaluation.editing import SearchResult
-from talos_engine.models.spec import BaseWeights
+from talos_engine.version import __version__
 from talos_engine.workflows.opening import Common
 
 
@@ -29,16 +27,39 @@ class EditResult:
     """What was written.
 
     Args:
-        path: The edited checkpoint.
+        path: The edited checkpoint; of methods that make one model per task, their folder.
         coefs: The coefficient of each vector, in the order given.
         search: The search and its curve, where one was made.
         report: The file holding the curve, where one was made.
+        card: The model card; ``None`` for a folder, whose models have one each.
+        models: The models in a folder, by task.
     """
 
     path: Path
     coefs: tuple[float, ...]
     search: SearchResult | None = None
     report: Path | None = None
+    card: Path | None = None
+    models: Mapping[str, EditResult] | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model card tells.
+
+    Args:
+        base: The model that was edited.
+        method: Name of the merging method, and of the command.
+        options: Its resolved options.
+        inputs: Pairs of a vector's file and its description in the checkpoint's header.
+        words: The command that makes the checkpoint again.
+    """
+
+    base: BaseInfo
+    method: str
+    options: Mapping[str, Any]
+    inputs: Sequence[tuple[Path, Mapping[str, Any]]]
+    words: Sequence[str]
 
 
 def report_path(out: Path) -> Path:
@@ -46,46 +67,77 @@ def report_path(out: Path) -> Path:
     return out.with_name(out.name.removesuffix(".safetensors") + ".search.json")
 
 
-def check_edit_outputs(out: Path, common: Common, *, search: bool) -> None:
+def card_path(out: Path) -> Path:
+    """Where the model card of an edited checkpoint goes: ``NAME.md`` beside it."""
+    return out.with_name(out.name.removesuffix(".safetensors") + ".md")
+
+
+def check_edit_outputs(out: Path, common: Common, *, search: bool, folder: bool = False) -> None:
     """Raise before any work if the result could not be written.
 
     Raises:
         OutputError: it could not.
     """
+    if folder:
+        check_folder(out, force=common.force)
+        return
     check_output(out, force=common.force)
+    check_output(card_path(out), force=common.force)
     if search:
         check_output(report_path(out), force=common.force)
 
 
-def write_edited(
-    out: Path,
-    weights: BaseWeights,
-    base: BaseInfo,
-    changed: Mapping[str, Tensor],
-    *,
-    method: str,
-    config: Mapping[str, Any],
-    common: Common,
-    evaluation: str = PLAIN,
-) -> None:
-    """Write θ0 with some tensors replaced, as a checkpoint that open_clip loads by itself."""
-    header = Header(
-        kind="checkpoint",
-        base=base,
-        method=method,
-        task="",
-        config={**config, "mask": None, "evaluation": evaluation},
-        seed=0,  # edits draw nothing
-        data="",
-    )
-    tensors = {**weights.tensors, **changed}
-    write_checkpoint(out, Checkpoint(header, tensors), force=common.force)
+def flags_of(options: Mapping[str, Any]) -> list[str]:
+    """Options by name as words of a command; those that were not given are left out."""
+    return [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in options.items()
+        if value is not None
+    ]
+
+
+def write_card(out: Path, card: Card, *, force: bool) -> Path:
+    """Write the model card of a checkpoint, Markdown for people; its path.
+
+    It tells of paths, which the checkpoint's own header never does.
+    """
+    base = card.base
+    options = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in card.options.items())
+    rows = [
+        f"| `{path}` | {item['task'] or '–'} | {item['method']} | {item['coef']!r} "
+        f"| `{item['sha256']}` |"
+        for path, item in card.inputs
+    ]
+    lines = [
+        f"# {out.name}",
+        "",
+        f"A checkpoint of {base.name} ({base.pretrained}), edited with task vectors by talos "
+        f"{__version__}.",
+        "",
+        f"- base: `{base.hash}`",
+        f"- method: {card.method}" + (f" ({options})" if options else ""),
+        "",
+        "| vector | task | made by | coefficient | SHA-256 |",
+        "| --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+        "To make it again:",
+        "",
+        "```sh",
+        shlex.join(card.words),
+        "```",
+        "",
+    ]
+    path = card_path(out)
+    text = "\n".join(lines).encode("utf-8", "surrogateescape")
+    atomic_write(path, lambda temporary: temporary.write_bytes(text), force=force)
+    return path
 
 
 def write_search_report(
     out: Path,
     command: str,
-    vectors: list[Path],
+    vectors: Sequence[StrPath],
     search: SearchResult,
     settings: Mapping[str, Any],
     common: Common,

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from talos_engine.artifacts import TaskVector, file_hash
 from talos_engine.configuration import check_fraction
 from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
 from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
 from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_negation
-from talos_engine.merging.ops import apply_deltas
-from talos_engine.merging.spec import MERGE_METHODS, MergeEntry
-from talos_engine.models.spec import BaseWeights
+from talos_engine.merging.ops import apply_delta
+from talos_engine.merging.spec import MERGE_METHODS, Combine, MergeContext, MergeEntry
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.editing import (
+    Card,
     EditResult,
+    card_path,
     check_edit_outputs,
-    write_edited,
+    flags_of,
+    report_path,
+    write_card,
     write_search_report,
 )
-from talos_engine.workflows.expansion import vectors_evaluation
-from talos_engine.workflows.opening import (
-    Common,
-    check_base,
-    check_encoder_only,
-    open_session,
-    read_vectors,
-)
+from talos_engine.workflows.merging import MergeInputs, materialize, open_inputs, write_edited
+from talos_engine.workflows.opening import Common, check_encoder_only, open_session
 from talos_engine.workflows.vector import header_sparsity
 
 DEFAULT_KEEP = 0.95
@@ -47,6 +43,7 @@ class NegateRequest:
         model: The base; ``None`` takes the one that the vector records.
         method: Name of the merging method that processes the vector first.
         options: Options of that method by name; ``None`` means not given.
+        others: Vectors of the other tasks, for methods whose result depends on them.
         coef: Coefficient, any sign; ``None`` with ``search``.
         search: Choose the coefficient on validation data.
         task: Task to forget; ``None`` means the one that the vector was trained on.
@@ -54,7 +51,7 @@ class NegateRequest:
         keep: Share of the pre-trained control accuracy that must remain, in [0, 1];
             ``None`` is 0.95.
         grid: Kind of grid to search, see ``coefficient_grid``; ``None`` is ``union``.
-        common: Device, precision, overwriting.
+        common: Seed (of methods that draw), device, precision, overwriting.
     """
 
     vector: Path
@@ -62,6 +59,7 @@ class NegateRequest:
     model: str | None = None
     method: str = "sum"
     options: Mapping[str, Any] = field(default_factory=dict)
+    others: tuple[Path, ...] = ()
     coef: float | None = None
     search: bool = False
     task: str | None = None
@@ -74,50 +72,106 @@ class NegateRequest:
 def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditResult:
     """A checkpoint file of ``θ0 − α·τ``; the result's coefficient is α, not −α.
 
+    Of methods that process vectors, τ is what they make of this one (in the light of the others).
+
     Raises:
         OptionError: options that contradict each other.
-        MismatchError: the vector is of another base.
+        MismatchError: a vector is of another base.
         OutputError: the result cannot be written.
     """
     method, config = check_negate(request)
-    (vector,), weights = read_vectors([request.vector], request.model)
-    base = check_base(weights, vector.header.base, request.vector)
-    evaluation = vectors_evaluation([request.vector], [vector.header], weights)
-    difference = method.run(config, [vector], [1.0])
-    search, report = None, None
-    coef = request.coef
-    if request.search:
-        search = _search(request, vector, weights, difference, progress)
-        coef = search.chosen.coef
-    assert coef is not None
-    changed = apply_deltas(weights.tensors, difference, -coef)
-    described = {
-        "task": vector.header.task,
-        "method": vector.header.method,
-        "coef": -coef,
-        "sha256": file_hash(request.vector),
-    }
-    if search is not None:
-        settings = {
-            "method": request.method,
-            "grid": request.grid or DEFAULT_GRID,
-            "keep": _keep(request),
-        }
-        settings |= {"task": request.task or vector.header.task, "control": request.control}
-        report = write_search_report(
-            request.out, "negate", [request.vector], search, settings, request.common
-        )
+    with open_inputs([request.vector, *request.others], request.model) as inputs:
+        own = inputs.order.index(0)
+        recorded = inputs.vectors[own].header.task
+        if request.search:
+            search_tasks(request, recorded)
+        weights = [1.0] * len(inputs.vectors)
+        merge = method.run(config, inputs.vectors, weights, MergeContext(request.common.seed))
+        part = merge.parts[own]
+        search, coef = None, request.coef
+        if request.search:
+            search = _search(request, inputs, own, part, progress)
+            coef = search.chosen.coef
+        assert coef is not None
+        found = _Found(part, coef, search)
+        _write(request, method, config, inputs, found)
+        report = None if search is None else report_path(request.out)
+        return EditResult(request.out, (coef,), search, report, card_path(request.out))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is subtracted, and how its coefficient was chosen."""
+
+    part: Combine
+    coef: float
+    search: SearchResult | None
+
+
+def _write(
+    request: NegateRequest,
+    method: MergeEntry,
+    config: Any,
+    inputs: MergeInputs,
+    found: _Found,
+) -> None:
+    """Write the checkpoint, with its card and the report of its search."""
+    coef = found.coef
+    described = [
+        inputs.describe(position, -coef if place == 0 else 0.0)
+        for position, place in enumerate(inputs.order)
+    ]
+    own = inputs.order.index(0)
+    others = [item for position, item in enumerate(described) if position != own]
+    options = asdict(config)
+    listed = sorted(zip(inputs.order, inputs.paths, described, strict=True), key=lambda it: it[0])
+    words = ["talos", "negate", str(request.vector)]
+    words += [f"--with={path}" for path in request.others]
+    words += [f"--model={request.model or inputs.base.name}", f"--method={request.method}"]
+    words += [*flags_of(request.options), f"--coef={coef!r}"]
+    if method.draws:
+        words.append(f"--seed={request.common.seed}")
+    card = Card(
+        inputs.base,
+        f"negate:{request.method}",
+        options,
+        [(path, item) for _, path, item in listed],
+        [*words, f"--out={request.out}"],
+    )
+
+    def write_companions() -> None:
+        if found.search is not None:
+            _write_report(request, inputs.vectors[own].header.task, found.search)
+        write_card(request.out, card, force=request.common.force)
+
     write_edited(
         request.out,
-        weights,
-        base,
-        changed,
-        method=f"negate:{request.method}",
-        config={"options": asdict(config), "inputs": [described]},
+        inputs,
+        lambda name, theta0: apply_delta(theta0, found.part(name), -coef),
+        header={
+            "method": f"negate:{request.method}",
+            "config": {
+                "options": options,
+                "inputs": [described[own]],
+                **({"with": others} if others else {}),
+            },
+            "seed": request.common.seed if method.draws else 0,
+        },
+        companions=write_companions,
         common=request.common,
-        evaluation=evaluation,
     )
-    return EditResult(request.out, (coef,), search, report)
+
+
+def _write_report(request: NegateRequest, recorded: str, search: SearchResult) -> None:
+    settings = {
+        "method": request.method,
+        "grid": request.grid or DEFAULT_GRID,
+        "keep": _keep(request),
+        "task": request.task or recorded,
+        "control": request.control,
+    }
+    vectors: Sequence[Path] = [request.vector, *request.others]
+    write_search_report(request.out, "negate", vectors, search, settings, request.common)
 
 
 def check_negate(request: NegateRequest) -> tuple[MergeEntry, Any]:
@@ -125,6 +179,14 @@ def check_negate(request: NegateRequest) -> tuple[MergeEntry, Any]:
     _check_options(request)
     method = MERGE_METHODS.get(request.method)
     config = method.configure(request.options)
+    if method.learns:
+        raise OptionError(
+            f"--method {request.method} learns how to add vectors; it does not go with negate"
+        )
+    if request.others and not method.uses_others:
+        raise OptionError(
+            f"--with does not go with --method {request.method}, which looks at one vector alone"
+        )
     for name in (request.task, request.control):
         if name is not None:
             find_task(name)
@@ -153,21 +215,22 @@ def _keep(request: NegateRequest) -> float:
 
 def _search(
     request: NegateRequest,
-    vector: TaskVector,
-    weights: BaseWeights,
-    difference: Mapping[str, Any],
+    inputs: MergeInputs,
+    own: int,
+    part: Combine,
     progress: Progress,
 ) -> SearchResult:
-    target, control = search_tasks(request, vector.header.task)
-    session = open_session(weights, request.common.runtime())
+    header = inputs.vectors[own].header
+    target, control = search_tasks(request, header.task)
+    session = open_session(inputs.resident(), request.common.runtime())
+    difference = materialize(part, inputs.names)
     check_encoder_only(difference, session.backbone.structure, "the vector")
-    evaluation = vectors_evaluation([request.vector], [vector.header], weights)
     return search_negation(
         EditedEncoder(session.backbone, session.runtime),
         difference,
-        session.evaluation_task(target, "val", evaluation=evaluation),
-        session.evaluation_task(control, "val", evaluation=evaluation),
-        coefficient_grid(request.grid or DEFAULT_GRID, [header_sparsity(vector.header)]),
+        session.evaluation_task(target, "val", evaluation=inputs.evaluation),
+        session.evaluation_task(control, "val", evaluation=inputs.evaluation),
+        coefficient_grid(request.grid or DEFAULT_GRID, [header_sparsity(header)]),
         _keep(request),
         progress,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from talos_engine.artifacts import (
     PLAIN,
     BaseInfo,
     TaskVector,
+    TensorSpec,
     hash_tensors,
     read_vector,
     restore,
@@ -22,8 +24,8 @@ from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.device import Runtime, resolve_runtime
 from talos_engine.errors import MismatchError, OptionError
 from talos_engine.evaluation.accuracy import EvaluationTask
-from talos_engine.merging.methods.sum import SumConfig, sum_vectors
-from talos_engine.merging.ops import apply_deltas
+from talos_engine.merging.ops import apply_deltas, dense_changes
+from talos_engine.merging.spec import VectorSource
 from talos_engine.models.loading import build_backbone, load_weights
 from talos_engine.models.spec import Backbone, BaseWeights
 from talos_engine.models.structure import EncoderStructure
@@ -169,36 +171,50 @@ def read_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[TaskVec
     named = load_weights(model) if model is not None else None
     plain_base = named.info if named is not None else None
     vectors = [read_vector(path, allow_plain_base=plain_base) for path in paths]
-    first = vectors[0].header.base
-    for path, vector in zip(paths[1:], vectors[1:], strict=True):
-        if vector.header.base.hash != first.hash:
-            raise MismatchError(
-                f"{paths[0]} and {path} were made from different bases: "
-                f"{first.name} {first.hash[:12]} and "
-                f"{vector.header.base.name} {vector.header.base.hash[:12]}"
-            )
-    weights = named if named is not None else load_weights(first.name)
+    check_same_base(paths, vectors)
+    weights = named if named is not None else load_weights(vectors[0].header.base.name)
+    specs = {
+        name: TensorSpec(value.dtype, tuple(value.shape)) for name, value in weights.tensors.items()
+    }
     for path, vector in zip(paths, vectors, strict=True):
         check_base(weights, vector.header.base, path)
-        check_entries(path, vector, weights.tensors)
+        check_entries(path, vector, specs)
     return vectors, weights
 
 
-def check_entries(path: Path, vector: TaskVector, theta0: Mapping[str, Tensor]) -> None:
-    """Raise unless every tensor that the vector changes is the model's, in shape and dtype.
+def check_same_base(paths: Sequence[Path], vectors: Sequence[VectorSource]) -> None:
+    """Raise unless all vectors record one base.
+
+    Raises:
+        MismatchError: two do not; both are named with their hashes.
+    """
+    first = vectors[0].header.base
+    for path, vector in zip(paths[1:], vectors[1:], strict=True):
+        base = vector.header.base
+        if base.hash != first.hash:
+            raise MismatchError(
+                f"{paths[0]} and {path} were made from different bases: "
+                f"{first.name} {first.hash[:12]} and {base.name} {base.hash[:12]}"
+            )
+
+
+def check_entries(path: Path, vector: VectorSource, specs: Mapping[str, TensorSpec]) -> None:
+    """Raise unless every tensor that the vector lists is the model's, in shape and dtype.
+
+    Reads no tensor.
 
     Raises:
         MismatchError: one is not; it is named.
     """
-    for name, entry in vector.entries.items():
-        if name not in theta0:
+    dtypes = vector.dtypes
+    for name, shape in vector.shapes.items():
+        if name not in specs:
             raise MismatchError(f"{path} changes {name!r}, which the model does not have")
-        found = (tuple(entry.shape), entry.fix_values.dtype)
-        expected = (tuple(theta0[name].shape), theta0[name].dtype)
+        found, expected = TensorSpec(dtypes[name], tuple(shape)), specs[name]
         if found != expected:
             raise MismatchError(
-                f"{path}: {name!r} is {found[1]} of shape {found[0]}, "
-                f"in the model it is {expected[1]} of shape {expected[0]}"
+                f"{path}: {name!r} is {found.dtype} of shape {found.shape}, "
+                f"in the model it is {expected.dtype} of shape {expected.shape}"
             )
 
 
@@ -211,8 +227,7 @@ def apply_vector(weights: BaseWeights, vector: TaskVector) -> dict[str, Tensor]:
         return {
             name: restore(weights.tensors[name], entry) for name, entry in vector.entries.items()
         }
-    deltas = sum_vectors(SumConfig(), [vector], [1.0])
-    return apply_deltas(weights.tensors, deltas, 1.0)
+    return apply_deltas(weights.tensors, dense_changes(vector), 1.0)
 
 
 def check_encoder_only(names: Iterable[str], structure: EncoderStructure, what: str) -> None:
@@ -231,12 +246,30 @@ def check_encoder_only(names: Iterable[str], structure: EncoderStructure, what: 
         )
 
 
-def merge_order(vectors: Sequence[TaskVector]) -> list[int]:
-    """Positions of the vectors in the fixed order of merging: by task, then by content."""
+def merge_order(vectors: Sequence[VectorSource], coefs: Sequence[float] = ()) -> list[int]:
+    """Positions of the vectors in the fixed order of merging: by task, then by content.
 
-    def key(position: int) -> tuple[str, str]:
-        vector = vectors[position]
-        values = {name: entry.dense() for name, entry in vector.entries.items()}
-        return vector.header.task, hash_tensors(values)
+    The content is read only where several vectors are of one task, and tensor by tensor.
+
+    Args:
+        vectors: The vectors.
+        coefs: What tells vectors of equal content apart, one number for each; may be empty.
+    """
+    tasks = [vector.header.task for vector in vectors]
+
+    def key(position: int) -> tuple[str, str, float]:
+        alone = tasks.count(tasks[position]) == 1
+        content = "" if alone else _content_hash(vectors[position])
+        return tasks[position], content, coefs[position] if coefs else 0.0
 
     return sorted(range(len(vectors)), key=key)
+
+
+def _content_hash(vector: VectorSource) -> str:
+    """A hash over the changes of a vector, whatever their storage."""
+    digest = hashlib.sha256()
+    for name in vector.shapes:
+        entry = vector.entry(name)
+        if entry.nnz:
+            digest.update(hash_tensors({name: entry.dense()}).encode())
+    return digest.hexdigest()

@@ -56,6 +56,11 @@ class Plan:
 
     facts: Mapping[str, int | str]
 
+    @property
+    def memory(self) -> int:
+        """Expected peak of memory in bytes, libraries apart."""
+        return int(self.facts["memory_bytes"])
+
 
 @dataclass(frozen=True)
 class _VectorFacts:
@@ -121,17 +126,26 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
 
 def plan_add(request: AddRequest) -> Plan:
     """Vectors, coefficients to try, memory and disk of an addition."""
-    check_add(request)
+    method, config = check_add(request)
     vectors, skeleton = _open_vectors(request.vectors, request.model)
     recorded = [vector.header.task for vector in vectors]
+    add.check_tasks(request, method, recorded)
     tasks = add.search_tasks(request, recorded) if request.search else ()
-    return _plan_edit(vectors, skeleton, tasks, request.grid or DEFAULT_GRID)
+    plan = _plan_edit(vectors, skeleton, tasks, request.grid or DEFAULT_GRID)
+    memory = plan.memory
+    if method.learns:
+        memory += _vector_memory(vectors) + _evaluation_memory(skeleton)
+        memory += skeleton.saved_bytes(config.batch_size, skeleton.structure.trainable)
+    models = len(vectors) if method.one_model_per_task else 1
+    disk = models * skeleton.total_entries * _FLOAT
+    facts = {"models": models, "memory_bytes": memory, "disk_bytes": disk}
+    return Plan({**plan.facts, **facts})
 
 
 def plan_negate(request: NegateRequest) -> Plan:
     """Coefficients to try, memory and disk of a negation."""
     check_negate(request)
-    vectors, skeleton = _open_vectors([request.vector], request.model)
+    vectors, skeleton = _open_vectors([request.vector, *request.others], request.model)
     recorded = vectors[0].header.task
     tasks = negate.search_tasks(request, recorded) if request.search else ()
     return _plan_edit(vectors, skeleton, tasks, request.grid or DEFAULT_GRID)
@@ -265,9 +279,11 @@ def _open_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[_Vecto
 def _plan_edit(
     vectors: Sequence[_VectorFacts], skeleton: Skeleton, tasks: Sequence[str], grid: str
 ) -> Plan:
-    memory = 2 * skeleton.total_entries * _FLOAT + _vector_memory(vectors)
+    largest = max((math.prod(s) for v in vectors for s in v.shapes.values()), default=0)
+    memory = skeleton.total_entries * _FLOAT + 12 * largest * 2 * _FLOAT
     facts: dict[str, int | str] = {"vectors": len(vectors)}
     if tasks:
+        memory += 2 * _vector_memory(vectors[:1])
         sparsities = [header_sparsity(vector.header) for vector in vectors]
         facts["coefficients"] = len(coefficient_grid(grid, sparsities))
         facts["validation_examples"] = sum(
@@ -278,7 +294,7 @@ def _plan_edit(
 
 
 def _vector_memory(vectors: Sequence[_VectorFacts]) -> int:
-    """Vectors in float32 at most, and their combination in float64."""
+    """Vectors in float32 at most, and one of them in float64."""
     total = 0
     for vector in vectors:
         for shape in vector.shapes.values():

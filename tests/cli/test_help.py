@@ -84,8 +84,7 @@ def test_help_shows_every_option(talos: Callable[..., Any], name: str) -> None:
 def test_common_options_are_common(name: str) -> None:
     flags = {flag for parameter in COMMANDS[name].params for flag in parameter.opts}
     assert flags >= {"--quiet", "--json", "--debug", "--config"}
-    draws = {"calibrate", "finetune", "evaluate", "disentangle", "profile"}
-    assert ("--seed" in flags) == (name in draws)
+    assert ("--seed" in flags) == (name in EIGHT - {"vector"})
     assert ("--force" in flags) == (name in EIGHT | WRITES), "for commands that write"
     if name in EIGHT - {"vector"}:
         assert flags >= {"--device", "--threads", "--dry-run", "--out", "-o"}

@@ -74,7 +74,7 @@ def test_every_file_is_what_it_should_be(pipeline: Path) -> None:
         for kind in ("mask", "ckpt", "vector")
     }
     expected |= {"merged.safetensors": "checkpoint", "merged.search.json": "metrics"}
-    assert names == expected.keys() | {"metrics.json"}
+    assert names == expected.keys() | {"metrics.json", "merged.md"}
     assert {name: inspect_kind(pipeline / name) for name in expected} == expected
 
 

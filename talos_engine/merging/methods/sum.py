@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from torch import Tensor
-
-from talos_engine.artifacts import TaskVector
-from talos_engine.merging.ops import touched_names, weighted_sum
-from talos_engine.merging.spec import MERGE_METHODS, MergeEntry
+from talos_engine.merging.ops import sum_changes
+from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeContext, MergeEntry, VectorSource
 
 
 @dataclass(frozen=True)
@@ -17,22 +15,22 @@ class SumConfig:
     """Options of the sum: none."""
 
 
-def sum_vectors(
-    config: SumConfig, vectors: Sequence[TaskVector], weights: Sequence[float]
-) -> Mapping[str, Tensor]:
-    """``Σ_t w_t τ_t`` by tensor name (Eq. 1 of arXiv:2504.02620; deviation: none)."""
-    return {
-        name: weighted_sum(
-            [
-                (weight, vector.entries[name])
-                for vector, weight in zip(vectors, weights, strict=True)
-                if name in vector.entries
-            ]
-        )
-        for name in touched_names(vectors)
-    }
+def merge_by_sum(
+    config: SumConfig,
+    vectors: Sequence[VectorSource],
+    weights: Sequence[float],
+    context: MergeContext,
+) -> Merge:
+    """``Σ_t w_t τ_t`` (Eq. 1 of arXiv:2504.02620; deviation: none); the parts are w_t τ_t."""
+    return Merge(
+        models=(partial(sum_changes, vectors, weights),),
+        parts=tuple(
+            partial(sum_changes, vectors, weights, only=position)
+            for position in range(len(vectors))
+        ),
+    )
 
 
 MERGE_METHODS.register("sum")(
-    MergeEntry("sum", "Ilharco et al. 2023, arXiv:2212.04089", SumConfig, sum_vectors, True)
+    MergeEntry("sum", "Ilharco et al. 2023, arXiv:2212.04089", SumConfig, merge_by_sum, True)
 )

@@ -13,11 +13,16 @@ from talos_engine.artifacts import (
     Checkpoint,
     Header,
     Scores,
+    TensorFile,
+    TensorSpec,
+    hash_tensors,
+    open_checkpoint,
     open_tensors,
     read_checkpoint,
     read_checkpoint_header,
     read_scores,
     read_scores_header,
+    stream_checkpoint,
     write_checkpoint,
     write_scores,
 )
@@ -117,3 +122,55 @@ def test_scores_come_back(tmp_path: Path, make_header: MakeHeader) -> None:
     assert {name: t.tolist() for name, t in read.items()} == {
         name: t.tolist() for name, t in tensors.items()
     }
+
+
+def test_an_open_checkpoint_reads_one_tensor_at_a_time(
+    tmp_path: Path, make_header: Callable[..., Header], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = {"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(0.5), "i": torch.tensor([1])}
+    write_checkpoint(tmp_path / "c", Checkpoint(make_header("checkpoint"), tensors))
+    read: list[str] = []
+    get = TensorFile.get
+    monkeypatch.setattr(TensorFile, "get", lambda file, name: read.append(name) or get(file, name))
+    with open_checkpoint(tmp_path / "c") as file:
+        assert file.header == make_header("checkpoint")
+        assert set(file) == set(tensors)
+        assert len(file) == 3
+        assert file.specs["w"] == TensorSpec(torch.float32, (2, 3))
+        assert read == []
+        assert torch.equal(file["w"], tensors["w"])
+        assert read == ["w"]
+        with pytest.raises(KeyError):
+            file["missing"]
+        assert hash_tensors(file) == hash_tensors(tensors)
+
+
+def test_streaming_writes_the_same_bytes_and_calls_companions_last(
+    tmp_path: Path, make_header: Callable[..., Header]
+) -> None:
+    tensors = {"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(0.5)}
+    header = make_header("checkpoint")
+    write_checkpoint(tmp_path / "whole", Checkpoint(header, tensors))
+    specs = {name: TensorSpec(value.dtype, tuple(value.shape)) for name, value in tensors.items()}
+    calls: list[str] = []
+
+    def tensor(name: str) -> torch.Tensor:
+        calls.append(name)
+        return tensors[name]
+
+    def companions() -> None:
+        calls.append("companions")
+        assert not (tmp_path / "streamed").exists()
+
+    stream_checkpoint(tmp_path / "streamed", header, specs, tensor, companions=companions)
+    assert calls == ["n", "w", "companions"]
+    assert (tmp_path / "streamed").read_bytes() == (tmp_path / "whole").read_bytes()
+    with pytest.raises(OutputError, match="'w' holds NaN"):
+        stream_checkpoint(
+            tmp_path / "bad",
+            header,
+            specs,
+            lambda name: tensors[name] * float("nan" if name == "w" else 1),
+            companions=lambda: pytest.fail("too early"),
+        )
+    assert not (tmp_path / "bad").exists()

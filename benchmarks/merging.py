@@ -1,0 +1,333 @@
+"""Merging at full size: time, peak memory and numbers against other ways, in the same run.
+
+Every way runs in a process of its own, whose peak resident set the kernel tells; the libraries'
+own share (a process that only imports torch) is printed first and is contained in all numbers.
+Interleaved repetitions, medians. mergekit is not a dependency: name its ``mergekit-pytorch`` with
+``--mergekit`` (from a virtual environment of its own) to have it as a baseline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from talos_engine.artifacts import (
+    BaseInfo,
+    Checkpoint,
+    Header,
+    TaskVector,
+    VectorEntry,
+    hash_tensors,
+    make_entry,
+    open_checkpoint,
+    write_checkpoint,
+    write_vector,
+)
+
+# Width, layers, patch of the image encoders; the text tower is left out.
+SIZES = {
+    "tiny": (192, 4, 32),
+    "ViT-B-32": (768, 12, 32),
+    "ViT-B-16": (768, 12, 16),
+    "ViT-L-14": (1024, 24, 14),
+}
+
+LAUNCHER = """
+import json, os, subprocess, sys, time
+began = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([time.perf_counter() - began, usage.ru_maxrss]))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+REFERENCE = """
+import sys
+import torch
+from safetensors.torch import load_file, save_file
+base, out, *files = sys.argv[1:]
+theta0 = load_file(base)
+names = sorted(theta0)
+flat = torch.stack([torch.cat([load_file(f)[n].reshape(-1) for n in names]) for f in files])
+k = flat.shape[1] - int(flat.shape[1] * 0.2)
+flat *= flat.abs() >= flat.abs().kthvalue(k, dim=1, keepdim=True).values
+sign = flat.sum(dim=0).sign()
+sign[sign == 0] = sign.sum().sign()
+flat *= flat.sign() == sign
+merged = flat.double().sum(dim=0) / (flat != 0).sum(dim=0).clamp(min=1)
+start = 0
+for n in names:
+    size = theta0[n].numel()
+    theta0[n] = (theta0[n].double() + merged[start:start + size].view(theta0[n].shape)).float()
+    start += size
+save_file(theta0, out)
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds and peak resident bytes of a process."""
+
+    seconds: float
+    peak: int
+
+    def __str__(self) -> str:
+        return f"{self.seconds:6.1f} s {self.peak / 1e6:7.0f} MB"
+
+
+def run(*words: object) -> Cost:
+    """Run a process and wait for it; its output is shown if it fails.
+
+    A small process starts it: a child's peak includes what its parent held when it was forked.
+    """
+    command = [sys.executable, "-c", LAUNCHER, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    seconds, peak = json.loads(done.stdout)
+    return Cost(seconds, peak * 1024)
+
+
+def median(work: Sequence[Callable[[], Cost]], repeats: int) -> list[Cost]:
+    """Median seconds and largest peak of each way, interleaved."""
+    costs: list[list[Cost]] = [[] for _ in work]
+    for _ in range(repeats):
+        for slot, piece in zip(costs, work, strict=True):
+            slot.append(piece())
+    return [
+        Cost(statistics.median(c.seconds for c in slot), max(c.peak for c in slot))
+        for slot in costs
+    ]
+
+
+def shapes(size: str) -> dict[str, tuple[int, ...]]:
+    """Tensors of an open_clip image encoder of this size."""
+    width, layers, patch = SIZES[size]
+    found: dict[str, tuple[int, ...]] = {
+        "visual.conv1.weight": (width, 3, patch, patch),
+        "visual.class_embedding": (width,),
+        "visual.positional_embedding": ((224 // patch) ** 2 + 1, width),
+        "visual.proj": (width, width // 2),
+        "logit_scale": (),
+    }
+    for layer in range(layers):
+        stem = f"visual.transformer.resblocks.{layer}."
+        for name, shape in {
+            "attn.in_proj_weight": (3 * width, width),
+            "attn.in_proj_bias": (3 * width,),
+            "attn.out_proj.weight": (width, width),
+            "mlp.c_fc.weight": (4 * width, width),
+            "mlp.c_proj.weight": (width, 4 * width),
+            "ln_1.weight": (width,),
+            "ln_2.weight": (width,),
+        }.items():
+            found[stem + name] = shape
+    return found
+
+
+@dataclass(frozen=True)
+class Files:
+    """Synthetic models of one size on disk."""
+
+    folder: Path
+    size: str
+    base: Path
+    info: BaseInfo
+    theta0: Mapping[str, Tensor]
+
+    def add(self, vectors: Sequence[Path], out: Path, coef: float, *words: object) -> Cost:
+        """``talos add`` of these vectors to the base."""
+        command = ("add", *vectors, "--model", self.base, "--coef", coef, "-o", out, *words)
+        return run(sys.executable, "-m", "talos_cli", *command, "--quiet", "--force")
+
+    def vector(self, number: int, sparsity: float, *, storage: str = "always") -> Path:
+        """A vector file with normal changes, made unless it is there."""
+        path = self.folder / f"{number}.{sparsity}.{storage}"
+        if path.exists():
+            return path
+        generator = torch.Generator().manual_seed(number)
+        entries: dict[str, VectorEntry] = {}
+        for name, before in self.theta0.items():
+            live = torch.rand(before.shape, generator=generator) >= sparsity
+            step = 1e-3 * torch.randn(before.shape, generator=generator)
+            entry = make_entry(before, before + live * step, sparse=storage)  # type: ignore[arg-type]
+            if entry is not None:
+                entries[name] = entry
+        header = Header("vector", self.info, "synthetic", f"task{number:02}", {}, 0, "")
+        write_vector(path, TaskVector(header, entries))
+        return path
+
+    def tuned(self, number: int, sparsity: float) -> Path:
+        """The fine-tuned model of that vector, and its plain changes beside it, for others."""
+        path = self.folder / f"{number}.{sparsity}.tuned.safetensors"
+        if not path.exists():
+            from talos_engine.artifacts import read_vector, restore
+
+            entries = read_vector(self.vector(number, sparsity)).entries
+            models = {
+                name: restore(before, entries[name]) if name in entries else before.clone()
+                for name, before in self.theta0.items()
+            }
+            save_file(models, path)
+        return path
+
+    def plain(self, number: int) -> Path:
+        """Dense changes as a plain state dict."""
+        path = self.folder / f"{number}.plain"
+        if not path.exists():
+            with_header = load_file(self.vector(number, 0.0, storage="never"))
+            save_file({n: with_header[n] for n in self.theta0}, path)
+        return path
+
+
+def make_files(folder: Path, size: str) -> Files:
+    generator = torch.Generator().manual_seed(0)
+    theta0 = {
+        name: 0.02 * torch.randn(shape, generator=generator) for name, shape in shapes(size).items()
+    }
+    info = BaseInfo("synthetic", size, {}, hash_tensors(theta0))
+    base = folder / "base.safetensors"
+    write_checkpoint(
+        base, Checkpoint(Header("checkpoint", info, "synthetic", "", {}, 0, ""), theta0)
+    )
+    return Files(folder, size, base, info, theta0)
+
+
+def largest_difference(one: Path, two: Path) -> float:
+    done = subprocess.run(
+        [sys.executable, "-m", "talos_cli", "compare", str(one), str(two), "--json"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    return float(json.loads(done.stdout)["max_abs_difference"])
+
+
+def bench_count(files: Files, methods: Sequence[str], counts: Sequence[int]) -> None:
+    """Memory must not grow with the number of vectors."""
+    for method in methods:
+        for count in counts:
+            vectors = [files.vector(number, 0.9) for number in range(count)]
+            out = files.folder / ("models" if method == "tall" else "out")
+            cost = files.add(vectors, out, 0.3, "--method", method)
+            print(f"add --method {method:<11} {count:>2} sparse vectors   {cost}")
+
+
+def bench_live(files: Files) -> None:
+    """Cost grows with the live entries: four vectors of several densities."""
+    for sparsity in (0.99, 0.95, 0.9, 0.8, 0.6, 0.0):
+        vectors = [files.vector(number, sparsity) for number in range(4)]
+        out = files.folder / "out"
+        (cost,) = median([lambda: files.add(vectors, out, 0.3)], 3)  # noqa: B023
+        print(f"add, 4 vectors, {100 * (1 - sparsity):5.1f}% live   {cost}")
+
+
+def bench_ties(files: Files, count: int, repeats: int) -> None:
+    """Global TIES against stacking everything in memory."""
+    vectors = [files.vector(number, 0.0, storage="never") for number in range(count)]
+    plain = [files.plain(number) for number in range(count)]
+    ours, theirs = files.folder / "ties.ours", files.folder / "ties.reference"
+    mine, reference = median(
+        [
+            lambda: files.add(vectors, ours, 1, "--method", "ties"),
+            lambda: run(sys.executable, "-c", REFERENCE, files.base, theirs, *plain),
+        ],
+        repeats,
+    )  # fmt: skip
+    gap = largest_difference(ours, theirs)
+    print(f"ties, {count} dense vectors    {mine}   in memory {reference}   memory ratio "
+          f"{mine.peak / reference.peak:.2f} (reach 0.25)   max difference {gap:g}")  # fmt: skip
+
+
+def mergekit_config(files: Files, tuned: Sequence[Path], method: str, **more: float) -> Path:
+    """A configuration for mergekit-pytorch; JSON is YAML."""
+    path = files.folder / f"{method}.yml"
+    base = str(plain_base(files))
+    models = [{"model": str(each), "parameters": {"weight": 1.0, **more}} for each in tuned]
+    config = {
+        "merge_method": method,
+        "base_model": base,
+        "dtype": "float32",
+        "models": [{"model": base}, *models],
+    }
+    path.write_text(json.dumps(config))
+    return path
+
+
+def plain_base(files: Files) -> Path:
+    """The base as mergekit reads it."""
+    path = files.folder / "plain.base.safetensors"
+    if not path.exists():
+        with open_checkpoint(files.base) as tensors:
+            save_file({name: tensors[name] for name in tensors}, path)
+    return path
+
+
+def bench_mergekit(files: Files, program: str, count: int, repeats: int) -> None:
+    """Task arithmetic side by side, then the largest difference of each method."""
+    vectors = [files.vector(number, 0.9) for number in range(count)]
+    tuned = [files.tuned(number, 0.9) for number in range(count)]
+    ours, theirs = files.folder / "kit.ours", files.folder / "kit.theirs"
+    config = mergekit_config(files, tuned, "task_arithmetic")
+    mine, kit = median(
+        [
+            lambda: files.add(vectors, ours, 1),
+            lambda: run(program, config, theirs),
+        ],
+        repeats,
+    )
+    print(f"add, {count} sparse vectors    {mine}   mergekit {kit}   time ratio "
+          f"{kit.seconds / mine.seconds:.1f} (reach 4)   memory ratio {mine.peak / kit.peak:.2f} "
+          "(reach 0.3)")  # fmt: skip
+    flags = ("--dialect", "mergekit", "--method")
+    few = ("--breadcrumbs-density", 0.3, "--breadcrumbs-outliers", 0.05)
+    cases: list[tuple[str, dict[str, float], tuple[object, ...]]] = [
+        ("task_arithmetic", {}, ("--method", "sum")),
+        ("ties", {"density": 0.3}, (*flags, "ties", "--ties-density", 0.3)),
+        ("breadcrumbs", {"density": 0.3, "gamma": 0.05}, (*flags, "breadcrumbs", *few)),
+        ("dare_linear", {"density": 1.0}, (*flags, "dare")),
+    ]
+    for method, more, words in cases:
+        run(program, mergekit_config(files, tuned, method, **more), theirs)
+        files.add(vectors, ours, 1, *words)
+        result = next(theirs.glob("*.safetensors"))
+        print(f"mergekit {method:<16} max difference {largest_difference(ours, result):g}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", choices=SIZES, default="ViT-B-32")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--vectors", type=int, default=16, help="most vectors to merge")
+    parser.add_argument("--mergekit", help="the program mergekit-pytorch")
+    parser.add_argument("--only", choices=("count", "live", "ties", "mergekit"))
+    chosen = parser.parse_args()
+    counts = [count for count in (2, 4, 8, 16) if count <= chosen.vectors]
+    with tempfile.TemporaryDirectory() as folder:
+        files = make_files(Path(folder), chosen.size)
+        entries = sum(value.numel() for value in files.theta0.values())
+        print(f"{chosen.size}, {entries / 1e6:.1f} M entries, torch {torch.__version__}, "
+              f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads")  # fmt: skip
+        print(f"import torch           {run(sys.executable, '-c', 'import torch')}")
+        if chosen.only in (None, "count"):
+            bench_count(files, ("sum", "ties", "dare", "breadcrumbs", "consensus"), counts)
+        if chosen.only in (None, "live"):
+            bench_live(files)
+        if chosen.only in (None, "ties"):
+            bench_ties(files, min(8, chosen.vectors), chosen.repeats)
+        if chosen.mergekit and chosen.only in (None, "mergekit"):
+            bench_mergekit(files, chosen.mergekit, 4, chosen.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""``breadcrumbs``: leave out both the largest changes and the small ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from talos_engine.configuration import check_choice, check_fraction
+from talos_engine.merging.ops import sum_processed
+from talos_engine.merging.ranking import SCOPES, MagnitudeRanking, keep_largest, touched_entries
+from talos_engine.merging.spec import (
+    DIALECTS,
+    MERGE_METHODS,
+    Merge,
+    MergeContext,
+    MergeEntry,
+    VectorSource,
+)
+
+
+@dataclass(frozen=True)
+class BreadcrumbsConfig:
+    """Options of Breadcrumbs.
+
+    Args:
+        breadcrumbs_outliers: Share γ of the entries, the largest ones, that is left out, in
+            [0, 1]; ``None`` is 0.1, and 0.01 in mergekit's dialect. The paper's grid names 1 − γ.
+        breadcrumbs_density: Share β of the entries, the largest of the others, that is kept, in
+            [0, 1]; ``None`` is 0.2, and 1 in mergekit's dialect.
+        scope: What entries are ranked with: their ``row``, their ``tensor`` or the whole vector
+            (``global``); ``None`` is ``row``, and ``tensor`` in mergekit's dialect.
+        dialect: Whose semantics. Mergekit's leaves out fewer outliers where β + γ > 1.
+    """
+
+    breadcrumbs_outliers: float | None = None
+    breadcrumbs_density: float | None = None
+    scope: str | None = None
+    dialect: str = "official"
+
+    def __post_init__(self) -> None:
+        check_choice("dialect", self.dialect, DIALECTS)
+        official = self.dialect == "official"
+        defaults = {
+            "breadcrumbs_outliers": 0.1 if official else 0.01,
+            "breadcrumbs_density": 0.2 if official else 1.0,
+            "scope": "row" if official else "tensor",
+        }
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        check_fraction("breadcrumbs-outliers", self.outliers)
+        check_fraction("breadcrumbs-density", self.density)
+        check_choice("scope", self.ranked, SCOPES)
+
+    @property
+    def outliers(self) -> float:
+        """Share γ."""
+        return float(self.breadcrumbs_outliers or 0.0)
+
+    @property
+    def density(self) -> float:
+        """Share β."""
+        return float(self.breadcrumbs_density or 0.0)
+
+    @property
+    def ranked(self) -> str:
+        """The scope."""
+        return self.scope or "row"
+
+    def dropped(self, entries: int) -> int:
+        """How many of so many entries are outliers."""
+        count = int(entries * self.outliers)
+        if self.dialect == "official":
+            return count
+        return min(count, entries - int(entries * self.density))
+
+    def reach(self, entries: int) -> int:
+        """How many of so many entries are outliers or kept."""
+        return self.dropped(entries) + int(entries * self.density)
+
+
+def merge_breadcrumbs(
+    config: BreadcrumbsConfig,
+    vectors: Sequence[VectorSource],
+    weights: Sequence[float],
+    context: MergeContext,
+) -> Merge:
+    """Leave out outliers and small changes of each vector, then sum; the parts are the rests.
+
+    0-d tensors are left whole. Source: Davari & Belilovsky 2024, Sec. 3; deviation: outliers stay
+    out where β + γ > 1, and equal magnitudes are taken in flat order; mergekit's zeroing of tensors
+    with fewer than 1/γ entries is a mistake that its dialect here does not repeat.
+    """
+    inside = _prepare(config, vectors)
+
+    def process(position: int, name: str, change: Tensor) -> Tensor:
+        if not change.ndim:
+            return change
+        return torch.where(inside(position, name, change.abs()), change, 0.0)
+
+    return sum_processed(vectors, weights, process)
+
+
+def _prepare(
+    config: BreadcrumbsConfig, vectors: Sequence[VectorSource]
+) -> Callable[[int, str, Tensor], Tensor]:
+    """Where the entries that stay lie; reads the vectors where they are ranked as a whole."""
+    scope = config.ranked
+    if scope != "global":
+        return lambda position, name, magnitude: (
+            keep_largest(magnitude, scope, config.reach)
+            & ~keep_largest(magnitude, scope, config.dropped)
+        )
+    rankings = [MagnitudeRanking(vector) for vector in vectors]
+    total = touched_entries(rankings)
+    outer = [ranking.cut(config.dropped(total), total) for ranking in rankings]
+    inner = [ranking.cut(config.reach(total), total) for ranking in rankings]
+    return lambda position, name, magnitude: (
+        inner[position].above(name, magnitude) & ~outer[position].above(name, magnitude)
+    )
+
+
+MERGE_METHODS.register("breadcrumbs")(
+    MergeEntry(
+        "breadcrumbs",
+        "Davari & Belilovsky 2024, arXiv:2312.06795",
+        BreadcrumbsConfig,
+        merge_breadcrumbs,
+    )
+)

@@ -1,0 +1,194 @@
+"""``ties``: trim small changes, elect a sign for every entry, average what agrees with it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from talos_engine.configuration import check_choice, check_fraction
+from talos_engine.merging.ops import change_of, listed_names, shape_of
+from talos_engine.merging.ranking import (
+    SCOPES,
+    MagnitudeRanking,
+    keep_from_rank,
+    keep_largest,
+    touched_entries,
+)
+from talos_engine.merging.spec import (
+    DIALECTS,
+    MERGE_METHODS,
+    Merge,
+    MergeContext,
+    MergeEntry,
+    VectorSource,
+)
+
+MERGES = ("mean", "sum")
+Trim: TypeAlias = Callable[[int, str, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class TiesConfig:
+    """Options of TIES.
+
+    Args:
+        ties_density: Share K of the entries of each vector that is kept, in [0, 1]; ``None`` is
+            0.2, and 1 in mergekit's dialect.
+        ties_merge: ``mean`` divides by the number (mergekit: the weight) of agreeing entries,
+            ``sum`` does not.
+        scope: What entries are ranked with: the whole vector (``global``), their ``tensor`` or
+            their ``row``; ``None`` is ``global``, and ``tensor`` in mergekit's dialect.
+        dialect: Whose semantics.
+    """
+
+    ties_density: float | None = None
+    ties_merge: str = "mean"
+    scope: str | None = None
+    dialect: str = "official"
+
+    def __post_init__(self) -> None:
+        check_choice("dialect", self.dialect, DIALECTS)
+        check_choice("ties-merge", self.ties_merge, MERGES)
+        official = self.dialect == "official"
+        if self.ties_density is None:
+            object.__setattr__(self, "ties_density", 0.2 if official else 1.0)
+        if self.scope is None:
+            object.__setattr__(self, "scope", "global" if official else "tensor")
+        check_fraction("ties-density", self.density)
+        check_choice("scope", self.ranked, SCOPES)
+
+    @property
+    def density(self) -> float:
+        """Share K."""
+        return float(self.ties_density or 0.0)
+
+    @property
+    def ranked(self) -> str:
+        """The scope."""
+        return self.scope or "global"
+
+
+@dataclass
+class Ballot:
+    """What the vectors say about every entry of a tensor, summed over the vectors.
+
+    Args:
+        shape: The tensor's shape.
+    """
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        zeros = functools.partial(torch.zeros, self.shape, dtype=torch.float64)
+        self.up, self.down, self.up_count, self.down_count = zeros(), zeros(), zeros(), zeros()
+
+    def add(self, change: Tensor, count: float) -> None:
+        """Count a vector's trimmed change, float64, as ``count`` votes."""
+        up, down = change > 0, change < 0
+        self.up += torch.where(up, change, 0.0)
+        self.down += torch.where(down, change, 0.0)
+        self.up_count += up.double() * count
+        self.down_count += down.double() * count
+
+    def merge(self, sign: Tensor, *, divide: bool) -> Tensor:
+        """The disjoint merge: sum over the changes of this sign, divided by their count."""
+        if divide:
+            up = self.up / torch.where(self.up_count == 0, 1.0, self.up_count)
+            down = self.down / torch.where(self.down_count == 0, 1.0, self.down_count)
+        else:
+            up, down = self.up, self.down
+        return torch.where(sign > 0, up, torch.where(sign < 0, down, 0.0))
+
+
+def merge_ties(
+    config: TiesConfig,
+    vectors: Sequence[VectorSource],
+    weights: Sequence[float],
+    context: MergeContext,
+) -> Merge:
+    """Trim, elect sign, disjoint merge (Yadav et al. 2023, Sec. 4); the parts are what agrees.
+
+    Deviation: where an entry and the whole vote are tied, nothing is added, so that turning every
+    sign turns the result; the authors' code takes the negative changes there, mergekit the
+    positive ones (and so does its dialect here).
+    """
+    trim = _prepare_trim(config, vectors)
+    official = config.dialect == "official"
+
+    def trimmed(positions: Sequence[int], name: str) -> Iterator[tuple[int, Tensor]]:
+        for position in positions:
+            change = change_of(vectors[position], name)
+            if change is not None:
+                kept = trim(position, name, change.abs())
+                yield position, torch.where(kept, change, 0.0) * weights[position]
+
+    def count_votes(name: str) -> Ballot:
+        ballot = Ballot(shape_of(vectors, name))
+        for position, change in trimmed(range(len(vectors)), name):
+            ballot.add(change, 1.0 if official else weights[position])
+        return ballot
+
+    @functools.cache
+    def majority() -> float:
+        """The sign that most entries of all tensors have elected; takes a pass over everything."""
+        ballots = map(count_votes, listed_names(vectors))
+        votes = sum(int((ballot.up + ballot.down).sign().sum()) for ballot in ballots)
+        return float((votes > 0) - (votes < 0))
+
+    def elect(ballot: Ballot) -> Tensor:
+        sign = (ballot.up + ballot.down).sign()
+        tied = (sign == 0) & (ballot.up != 0)
+        if official and not bool(tied.any()):
+            return sign  # elsewhere nobody has a change, and the sign of 0 does not matter
+        return torch.where(sign == 0, majority() if official else 1.0, sign)
+
+    def combine(name: str) -> Tensor:
+        ballot = count_votes(name)
+        return ballot.merge(elect(ballot), divide=config.ties_merge == "mean")
+
+    def agreeing(position: int, name: str) -> Tensor:
+        sign = elect(count_votes(name))
+        for _, change in trimmed([position], name):
+            return torch.where(change.sign() == sign, change, 0.0)
+        return torch.zeros_like(sign)
+
+    return Merge(
+        models=(combine,),
+        parts=tuple(functools.partial(agreeing, position) for position in range(len(vectors))),
+    )
+
+
+def _prepare_trim(config: TiesConfig, vectors: Sequence[VectorSource]) -> Trim:
+    """Which entries of which vector stay; reads the vectors where they are ranked as a whole."""
+    density, scope = config.density, config.ranked
+    if density >= 1:
+        return lambda position, name, magnitude: torch.ones_like(magnitude, dtype=torch.bool)
+    official = config.dialect == "official"
+    if scope != "global" and official:
+        return lambda position, name, magnitude: keep_from_rank(
+            magnitude, scope, lambda n: n - int(n * density)
+        )
+    if scope != "global":
+        return lambda position, name, magnitude: keep_largest(
+            magnitude, scope, lambda n: int(density * n)
+        )
+    rankings = [MagnitudeRanking(vector) for vector in vectors]
+    total = touched_entries(rankings)
+    count = int(total * density)
+    if official:
+        lines = [ranking.kth_smallest(total - count, total) for ranking in rankings]
+        return lambda position, name, magnitude: magnitude >= lines[position]
+    cuts = [ranking.cut(count, total) for ranking in rankings]
+    return lambda position, name, magnitude: cuts[position].above(name, magnitude)
+
+
+MERGE_METHODS.register("ties")(
+    MergeEntry(
+        "ties", "Yadav et al. 2023, arXiv:2306.01708", TiesConfig, merge_ties, uses_others=True
+    )
+)

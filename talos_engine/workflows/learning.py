@@ -1,0 +1,71 @@
+"""What merging methods that learn are given: a model, and inputs without their labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from talos_engine.data.splits import find_task
+from talos_engine.errors import OptionError
+from talos_engine.evaluation.accuracy import EvaluationTask
+from talos_engine.evaluation.editing import EditedEncoder
+from talos_engine.evaluation.entropy import EntropySlope
+from talos_engine.merging.ops import dense_changes
+from talos_engine.merging.spec import MergeContext
+from talos_engine.progress import Progress
+from talos_engine.workflows.merging import MergeInputs
+from talos_engine.workflows.opening import Common, check_encoder_only, open_session
+from talos_engine.workflows.vector import header_sparsity
+
+
+def check_learning_tasks(recorded: Sequence[str]) -> tuple[str, ...]:
+    """The tasks to learn on: those that the vectors record, each once.
+
+    Raises:
+        OptionError: a vector records none.
+        UnknownNameError: one is not known here.
+    """
+    if "" in recorded:
+        raise OptionError("learning coefficients needs vectors that record their tasks")
+    names = tuple(dict.fromkeys(recorded))
+    for name in names:
+        find_task(name)
+    return names
+
+
+def open_context(
+    config: Any, inputs: MergeInputs, common: Common, progress: Progress
+) -> MergeContext:
+    """A context whose slope is the entropy on unlabeled inputs of the vectors' tasks.
+
+    Args:
+        config: Configuration of a method that learns: its split and batch size.
+        inputs: The vectors, and θ0, which is read into memory.
+        common: Seed, device, precision.
+        progress: Told how far the method is.
+
+    Raises:
+        MismatchError: a vector changes tensors outside the encoder.
+    """
+    names = check_learning_tasks([vector.header.task for vector in inputs.vectors])
+    session = open_session(inputs.resident(), common.runtime())
+    for vector, path in zip(inputs.vectors, inputs.paths, strict=True):
+        check_encoder_only(dense_changes(vector), session.backbone.structure, str(path))
+    tasks = [
+        unlabeled_part(session.evaluation_task(name, config.split, evaluation=inputs.evaluation))
+        for name in names
+    ]
+    encoder = EditedEncoder(session.backbone, session.runtime)
+    stretches = [1 / (1 - header_sparsity(vector.header)) for vector in inputs.vectors]
+    return MergeContext(
+        seed=common.seed,
+        slope=EntropySlope(encoder, tasks, config.batch_size, common.seed),
+        stretch=min(stretches),
+        progress=progress,
+    )
+
+
+def unlabeled_part(task: EvaluationTask) -> EvaluationTask:
+    """Every second example of a task: what is declared to have no labels."""
+    return dataclasses.replace(task, inputs=task.inputs[::2], labels=task.labels[::2])

@@ -25,6 +25,7 @@ from talos_engine.artifacts.files import (
     StrPath,
     atomic_write,
     check_output,
+    discard_output,
     file_hash,
     reserve_output,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "check_base",
     "check_output",
     "common_evaluation",
+    "discard_output",
     "file_hash",
     "hash_tensors",
     "inspect_kind",

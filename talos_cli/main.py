@@ -12,7 +12,9 @@ from talos_cli.commands import (
     disentangle,
     evaluate,
     finetune,
+    inspect,
     listing,
+    mask,
     negate,
     profile,
     vector,
@@ -52,8 +54,18 @@ app.command("negate")(negate.negate)
 app.command("evaluate", cls=evaluate.Evaluate)(evaluate.evaluate)
 app.command("disentangle")(disentangle.disentangle)
 app.command("profile")(profile.profile)
+app.command("inspect")(inspect.inspect)
 app.command("tasks")(listing.tasks)
 app.command("models")(listing.models)
+
+masks = typer.Typer(
+    help="Combine masks as sets of live entries: union, intersection, difference.",
+    no_args_is_help=True,
+)
+masks.command("union")(mask.union)
+masks.command("intersect")(mask.intersect)
+masks.command("subtract")(mask.subtract)
+app.add_typer(masks, name="mask")
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ def draw_disentanglement(
     axes.set_ylabel(f"α₂, coefficient of {tasks[1]}")
     axes.set_title("disentanglement error ξ(α₁, α₂)")
     figure.colorbar(image, ax=axes, extend="max", label="sum of both tasks' disagreement")
-    _save(figure, path, force)
+    save_figure(figure, path, force)
 
 
 def draw_costs(costs: Sequence[MethodCost], path: Path, *, force: bool) -> None:
@@ -72,10 +72,10 @@ def draw_costs(costs: Sequence[MethodCost], path: Path, *, force: bool) -> None:
     total = [1e3 * cost.total.mean for cost in costs]
     times.errorbar(names, total, yerr=spread, fmt="none", ecolor="black", capsize=4)
     times.set_ylabel("milliseconds per step")
-    times.legend()
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)  # covers no bar
     memory.bar(names, [cost.peak_bytes / 2**20 for cost in costs], color="tab:green")
     memory.set_ylabel(f"peak memory, MiB ({costs[0].memory_source})")
-    _save(figure, path, force)
+    save_figure(figure, path, force)
 
 
 def draw_ratios(
@@ -116,10 +116,12 @@ def draw_ratios(
         axes.set_title(f"lowest {100 * fraction:g}% {_PAST[edit]}", fontsize=11)
     grid[0].set_ylabel("lowest scores of")
     figure.colorbar(image, ax=list(grid), label="accuracy ratio to the base")
-    _save(figure, path, force)
+    save_figure(figure, path, force)
 
 
-def _save(figure: Figure, path: Path, force: bool) -> None:
+def save_figure(figure: Figure, path: Path, force: bool) -> None:
+    """Write a figure as PNG; equal figures give equal bytes."""
+
     def write(temporary: Path) -> None:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 

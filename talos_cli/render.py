@@ -43,13 +43,17 @@ class Terminal:
         if self.quiet:
             return
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=title, title_justify="left")
+        table = Table(title=escape(title), title_justify="left")
         for position, column in enumerate(columns):
-            table.add_column(column, justify="left" if position == 0 else "right")
+            if position == 0:
+                table.add_column(escape(column), overflow="fold")  # the end of a name matters
+            else:
+                table.add_column(escape(column), justify="right")
         for row in rows:
-            table.add_row(*(str(cell) for cell in row))
+            table.add_row(*(escape(printable(str(cell))) for cell in row))
         Console(stderr=True).print(table)
 
     def plan(self, plan: Plan) -> None:
@@ -124,6 +128,11 @@ def _new_bars() -> Any:
         TextColumn("{task.fields[detail]}"),
         console=Console(stderr=True),
     )
+
+
+def printable(text: str) -> str:
+    """Text from a file without what would steer the terminal."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def percent(value: float) -> str:

@@ -14,7 +14,8 @@ def load_settings(context: typer.Context, path: Path | None) -> Path | None:
     """Callback of ``--config``: make the file's values this command's defaults.
 
     Keys are long option names. They stand at the top of the file or in a table named like the
-    command; tables of other commands are passed over.
+    command (``[mask.union]`` for ``talos mask union``, and ``[mask]`` for all of its kind); tables
+    of other commands are passed over.
 
     Raises:
         typer.BadParameter: the file is not TOML, or has a key that the command does not know.
@@ -22,20 +23,25 @@ def load_settings(context: typer.Context, path: Path | None) -> Path | None:
     if path is None:
         return None
     given = _read(path)
-    command = context.info_name or ""
-    commands = set(_sibling_commands(context))
-    options = {key: value for key, value in given.items() if key not in commands}
-    own = given.get(command, {})
-    if not isinstance(own, dict):
-        raise typer.BadParameter(f"{path}: [{command}] must be a table")
-    options |= own
+    options: dict[str, Any] = {}
+    table = given
+    for level in _levels(context):
+        command = level.info_name or ""
+        commands = _sibling_commands(level)
+        for key, value in table.items():  # finetune has an option and the app a group called mask
+            if key not in commands or not isinstance(value, dict):
+                options[key] = value
+        table = table.get(command, {})
+        if not isinstance(table, dict):
+            raise typer.BadParameter(f"{path}: [{command}] must be a table")
+    options |= table
     names = _option_names(context)
     unknown = sorted(key for key in options if key.replace("_", "-") not in names)
     if unknown:
         known = ", ".join(sorted(names))
         raise typer.BadParameter(
             f"{path}: unknown {'keys' if len(unknown) > 1 else 'key'} {', '.join(unknown)} "
-            f"for {command!r}; known: {known}"
+            f"for {context.info_name!r}; known: {known}"
         )
     flags = {parameter.name for parameter in context.command.params if _is_flag(parameter)}
     chosen = {names[key.replace("_", "-")]: value for key, value in options.items()}
@@ -71,6 +77,16 @@ def _read(path: Path) -> dict[str, Any]:
         return tomli.loads(raw.decode("utf-8"))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
         raise typer.BadParameter(f"{path}: {error}") from None
+
+
+def _levels(context: typer.Context) -> list[typer.Context]:
+    """The contexts of this command and of the groups that it is in, the app's own left out."""
+    found = []
+    level: Any = context
+    while level.parent is not None:
+        found.append(level)
+        level = level.parent
+    return found[::-1]
 
 
 def _sibling_commands(context: typer.Context) -> list[str]:

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -17,6 +18,15 @@ from talos_engine.version import __version__
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = typer.main.get_command(app).commands
+
+
+def commands_within(command: Any) -> list[Any]:
+    """The command, or those of a group such as ``talos mask``."""
+    inner = getattr(command, "commands", {})
+    return [command, *(each for one in inner.values() for each in commands_within(one))]
+
+
+EVERY_COMMAND = [each for command in COMMANDS.values() for each in commands_within(command)]
 SOURCES = sorted(
     path for package in ("talos_engine", "talos_cli") for path in (ROOT / package).glob("**/*.py")
 )
@@ -62,7 +72,8 @@ def documented_calls(text: str) -> list[tuple[str, list[str]]]:
 def test_documented_calls_use_commands_and_options_that_exist(path: Path) -> None:
     for command, options in documented_calls(path.read_text("utf-8")):
         assert command in COMMANDS, command
-        known = {flag for parameter in COMMANDS[command].params for flag in parameter.opts}
+        parts = commands_within(COMMANDS[command])
+        known = {flag for part in parts for parameter in part.params for flag in parameter.opts}
         assert set(options) <= known | {"--help"}, (command, options)
 
 
@@ -73,10 +84,7 @@ def test_the_readme_shows_calls() -> None:
 def test_options_named_in_documents_exist() -> None:
     """Every ``--option`` in backticks belongs to some command, or to make's and pip's."""
     known = {
-        flag
-        for command in COMMANDS.values()
-        for parameter in command.params
-        for flag in parameter.opts
+        flag for command in EVERY_COMMAND for parameter in command.params for flag in parameter.opts
     }
     known |= {"--help", "--version", "--install-completion", "--show-completion"}
     for path in DOCUMENTS:

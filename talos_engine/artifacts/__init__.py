@@ -6,7 +6,7 @@ nothing. How the things come to be is the affair of the rooms above.
 
 from __future__ import annotations
 
-from talos_engine.artifacts.artifact_file import inspect_kind
+from talos_engine.artifacts.artifact_file import inspect_kind, read_header
 from talos_engine.artifacts.checkpoint import (
     Checkpoint,
     read_checkpoint,
@@ -30,7 +30,7 @@ from talos_engine.artifacts.files import (
     reserve_output,
 )
 from talos_engine.artifacts.header import KINDS, SCHEMA, BaseInfo, Header, check_base
-from talos_engine.artifacts.mask import Mask, read_mask, write_mask
+from talos_engine.artifacts.mask import Mask, MaskFile, open_mask, read_mask, write_mask
 from talos_engine.artifacts.metrics import METRICS_SCHEMA, read_metrics, write_metrics
 from talos_engine.artifacts.resume import ResumeState, read_resume, write_resume
 from talos_engine.artifacts.scores import Scores, read_scores, read_scores_header, write_scores
@@ -50,6 +50,7 @@ __all__ = [
     "Checkpoint",
     "Header",
     "Mask",
+    "MaskFile",
     "ResumeState",
     "Scores",
     "StrPath",
@@ -67,10 +68,12 @@ __all__ = [
     "hash_tensors",
     "inspect_kind",
     "make_entry",
+    "open_mask",
     "open_tensors",
     "open_vector",
     "read_checkpoint",
     "read_checkpoint_header",
+    "read_header",
     "read_json",
     "read_mask",
     "read_metrics",

@@ -99,6 +99,24 @@ def inspect_kind(path: StrPath) -> str:
         return parse_header(file.metadata, path)[0].kind
 
 
+def read_header(path: StrPath) -> Header | None:
+    """Header of the artifact at ``path``, whatever its kind; ``None`` where it has none of ours.
+
+    Metrics have none, nor have plain safetensors files. No tensor is read.
+
+    Raises:
+        ArtifactError: there is no such file, or it cannot be opened.
+        CorruptFileError: it is damaged.
+        WrongKindError: it has a newer schema, or is JSON of another program.
+    """
+    kind = inspect_kind(path)
+    if kind not in NOUNS:
+        return None
+    file, header, _ = open_artifact(path, kind)
+    file.close()
+    return header
+
+
 def _looks_like_json(path: StrPath) -> bool:
     """Whether the file starts as JSON; as a header length this would be beyond the limit."""
     file, _ = open_regular(path)

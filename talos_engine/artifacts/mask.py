@@ -83,8 +83,64 @@ def write_mask(path: StrPath, mask: Mask, *, force: bool = False) -> None:
     write_artifact(path, mask.header, "mask", specs, get, layout, force=force)
 
 
-def read_mask(path: StrPath) -> Mask:
-    """Mask stored at ``path``.
+class MaskFile:
+    """An open mask whose tensors are read one at a time; a context manager.
+
+    Args:
+        file: The open container.
+        header: The mask's header.
+        shapes: Shape of every parameter that could have had live entries.
+    """
+
+    def __init__(
+        self, file: TensorFile, header: Header, shapes: dict[str, tuple[int, ...]]
+    ) -> None:
+        """Made by ``open_mask``."""
+        self.header = header
+        self.shapes = shapes
+        self._file = file
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters with live entries, sorted; no tensor is read."""
+        return tuple(sorted(key.removesuffix(_BITS) for key in self._file.specs))
+
+    def flags(self, name: str) -> torch.Tensor:
+        """Live entries of parameter ``name``: bool, in its shape.
+
+        Raises:
+            KeyError: it has no live entry.
+            CorruptFileError: its bytes are damaged.
+            ArtifactError: this machine has not enough memory for it.
+        """
+        return _read_flags(self._file, name + _BITS, self.shapes[name])
+
+    def read(self) -> Mask:
+        """The whole mask.
+
+        Raises:
+            CorruptFileError: as in ``flags``.
+            ArtifactError: as in ``flags``.
+        """
+        nbytes = sum(spec.nbytes for spec in self._file.specs.values())
+        check_memory(8 * nbytes, str(self._file.path))
+        return Mask(self.header, {name: self.flags(name) for name in self.names}, self.shapes)
+
+    def close(self) -> None:
+        """Close the file; tensors already read stay valid."""
+        self._file.close()
+
+    def __enter__(self) -> MaskFile:
+        """The file itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the file."""
+        self.close()
+
+
+def open_mask(path: StrPath) -> MaskFile:
+    """Mask at ``path``, its header and keys checked and no tensor read yet.
 
     Raises:
         ArtifactError: there is no such file, or it cannot be opened.
@@ -92,20 +148,32 @@ def read_mask(path: StrPath) -> Mask:
         WrongKindError: it is not a mask, or has a newer schema.
     """
     file, header, layout = open_artifact(path, "mask")
-    with file:
+    try:
         refuse_layout(path, layout, {"shapes"})
         shapes = _parse_shapes(path, layout["shapes"])
         problem = _sparsity_problem(header.config)
         if problem:
             raise CorruptFileError(f"{path}: {problem}")
-        check_memory(8 * sum(spec.nbytes for spec in file.specs.values()), str(path))
-        live = {}
         for key in sorted(file.specs):
             name = key.removesuffix(_BITS)
             if name == key or name not in shapes:
                 raise CorruptFileError(f"{path}: unexpected tensor {key[:80]!r}")
-            live[name] = _read_flags(file, key, shapes[name])
-    return Mask(header, live, shapes)
+    except BaseException:
+        file.close()
+        raise
+    return MaskFile(file, header, shapes)
+
+
+def read_mask(path: StrPath) -> Mask:
+    """Mask stored at ``path``; errors as in ``open_mask``.
+
+    Raises:
+        ArtifactError: there is no such file, it cannot be opened or does not fit into memory.
+        CorruptFileError: it is damaged or contradicts itself.
+        WrongKindError: it is not a mask, or has a newer schema.
+    """
+    with open_mask(path) as file:
+        return file.read()
 
 
 def _read_flags(file: TensorFile, key: str, shape: tuple[int, ...]) -> torch.Tensor:

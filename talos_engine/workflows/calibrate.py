@@ -21,6 +21,7 @@ from talos_engine.artifacts import (
 from talos_engine.configuration import check_choice, check_fraction
 from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.errors import OptionError
+from talos_engine.inspection.tally import count_by_kind
 from talos_engine.masking.selection import SCOPES, count_entries, rank_units
 from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, Ranking
 from talos_engine.models.loading import check_model_name, load_weights
@@ -253,19 +254,6 @@ def shift_invariant_entries(structure: EncoderStructure) -> dict[str, Tensor]:
             chosen = flags.setdefault(group.name, torch.zeros(shape, dtype=torch.bool))
             chosen[group.start : group.stop] = True
     return flags
-
-
-def count_by_kind(
-    structure: EncoderStructure, live: Mapping[str, Tensor]
-) -> dict[str, tuple[int, int]]:
-    """Live and maskable entries of each kind of parameter, biases apart as ``KIND bias``."""
-    counts: dict[str, tuple[int, int]] = {}
-    for group in structure.groups:
-        kind = f"{group.kind} bias" if group.is_bias and group.kind != "ln" else group.kind
-        rows = live[group.name][group.start : group.stop]
-        before = counts.get(kind, (0, 0))
-        counts[kind] = (before[0] + int(rows.sum()), before[1] + rows.numel())
-    return counts
 
 
 def _write(

@@ -15,13 +15,27 @@ from talos_cli.main import app
 from talos_engine.version import __version__
 
 COMMAND = typer.main.get_command(app)
-NAMES = sorted(COMMAND.commands)
+
+
+def leaves(group: Any, prefix: str = "") -> dict[str, Any]:
+    """Commands by what is typed, those of groups as ``mask union``."""
+    found = {}
+    for name, command in group.commands.items():
+        inner = leaves(command, f"{prefix}{name} ") if hasattr(command, "commands") else {}
+        found |= inner or {f"{prefix}{name}": command}
+    return found
+
+
+COMMANDS = leaves(COMMAND)
+NAMES = sorted(COMMANDS)
+GROUPS = sorted({name.rsplit(" ", 1)[0] for name in NAMES if " " in name})
+WRITES = {"inspect", "mask union", "mask intersect", "mask subtract"}
 EIGHT = {"calibrate", "finetune", "vector", "add", "negate", "evaluate", "disentangle", "profile"}
 HEAVY = ("torch", "numpy", "open_clip", "transformers", "sklearn", "safetensors", "matplotlib")
 
 
 def test_the_eight_subcommands_and_the_lists_are_there() -> None:
-    assert set(NAMES) >= EIGHT | {"tasks", "models"}
+    assert set(NAMES) >= EIGHT | {"tasks", "models"} | WRITES
 
 
 def heavy_modules_after(*words: str) -> list[str]:
@@ -39,7 +53,7 @@ def heavy_modules_after(*words: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], *([name, "--help"] for name in NAMES)]
+    "words", [["--help"], ["--version"], *([*name.split(), "--help"] for name in NAMES + GROUPS)]
 )
 def test_no_help_imports_anything_heavy(words: list[str]) -> None:
     assert heavy_modules_after(*words) == []
@@ -47,7 +61,7 @@ def test_no_help_imports_anything_heavy(words: list[str]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_and_option_has_help(name: str) -> None:
-    command = COMMAND.commands[name]
+    command = COMMANDS[name]
     assert command.help
     assert len(command.help.splitlines()[0]) > 15
     for parameter in command.params:
@@ -56,23 +70,23 @@ def test_every_command_and_option_has_help(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_help_shows_every_option(talos: Callable[..., Any], name: str) -> None:
-    done = talos(name, "--help")
+    done = talos(*name.split(), "--help")
     assert done.code == 0
     assert done.err == ""
-    for parameter in COMMAND.commands[name].params:
+    for parameter in COMMANDS[name].params:
         for flag in parameter.opts:
             if flag.startswith("--"):
                 assert flag in done.out
-    assert talos(name, "-h").out == done.out
+    assert talos(*name.split(), "-h").out == done.out
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_common_options_are_common(name: str) -> None:
-    flags = {flag for parameter in COMMAND.commands[name].params for flag in parameter.opts}
+    flags = {flag for parameter in COMMANDS[name].params for flag in parameter.opts}
     assert flags >= {"--quiet", "--json", "--debug", "--config"}
-    assert ("--force" in flags) == (name in EIGHT), "for commands that write"
     draws = {"calibrate", "finetune", "evaluate", "disentangle", "profile"}
     assert ("--seed" in flags) == (name in draws)
+    assert ("--force" in flags) == (name in EIGHT | WRITES), "for commands that write"
     if name in EIGHT - {"vector"}:
         assert flags >= {"--device", "--threads", "--dry-run", "--out", "-o"}
 

@@ -49,6 +49,18 @@ def test_bars_are_closed_when_the_work_fails() -> None:
             raise KeyError
 
 
+def test_tables_show_names_as_they_are_but_let_none_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    terminal = Terminal(quiet=False, as_json=False)
+    terminal.table("[red]", ("a[/b]",), [("w[bold]\x1b[31m\x9b2J",), ("x" * 300 + "end",)])
+    err = capsys.readouterr().err
+    for words in ("[red]", "a[/b]", "w[bold]", "end"):
+        assert words in err, "the end of a long name matters"
+    assert "\x1b[31m" not in err
+    assert "\x9b" not in err
+
+
 def test_percent_by_hand() -> None:
     assert [percent(value) for value in (0, 0.12345, 1, 1.0625)] == [
         "0.0",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from talos_engine.artifacts import inspect_kind, open_tensors, read_metrics
+from talos_engine.artifacts import inspect_kind, open_tensors, read_header, read_metrics
 from talos_engine.errors import ArtifactError, CorruptFileError, TalosError, WrongKindError
 
 Sample = Any  # see conftest
@@ -164,6 +164,8 @@ def test_each_reader_refuses_each_other_kind(
     path = tmp_path / "other"
     sample.write(path)
     assert inspect_kind(path) == kind
+    header = read_header(path)
+    assert (header is None) if kind == "metrics" else (header is not None and header.kind == kind)
     nouns = {
         "vector": "a task vector",
         "scores": "a scores file",
@@ -186,6 +188,7 @@ def test_the_kind_of_other_files_is_told_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes((2).to_bytes(8, "little") + b"{}")
     assert inspect_kind(path) == "tensors"
+    assert read_header(path) is None
     with open_tensors(path) as file:
         assert not file.specs
     path.write_text('{"some": "other JSON", "of": "another program"}')

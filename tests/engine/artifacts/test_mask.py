@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from talos_engine.artifacts import Header, Mask, open_tensors, read_mask, write_mask
+from talos_engine.artifacts import Header, Mask, open_mask, open_tensors, read_mask, write_mask
 from talos_engine.errors import CorruptFileError, OutputError
 
 MakeHeader = Callable[..., Header]
@@ -137,3 +137,24 @@ def test_bits_that_do_not_fit_are_refused(
 def test_enormous_shapes_cost_nothing(tmp_path: Path, make_header: MakeHeader) -> None:
     write_mask(tmp_path / "x", Mask(make_header("mask"), {}, {"w": (2**29, 2**30)}))
     assert read_mask(tmp_path / "x").total == math.prod((2**29, 2**30))
+
+
+def test_an_open_mask_gives_one_tensor_at_a_time(tmp_path: Path, make_header: MakeHeader) -> None:
+    live = {"b": torch.tensor([True, False]), "a": torch.tensor([[True], [True]])}
+    shapes = {"b": (2,), "c": (5,), "a": (2, 1)}
+    write_mask(tmp_path / "x", Mask(make_header("mask"), live, shapes))
+    content = bytearray((tmp_path / "x").read_bytes())
+    with open_mask(tmp_path / "x") as file:
+        assert (file.names, file.shapes) == (("a", "b"), shapes)
+        assert file.header == make_header("mask")
+        assert torch.equal(file.flags("a"), live["a"])
+        with pytest.raises(KeyError):
+            file.flags("c")
+    content[-1] ^= 2  # the bits of b, the last tensor
+    (tmp_path / "x").write_bytes(content)
+    with open_mask(tmp_path / "x") as file:
+        assert torch.equal(file.flags("a"), live["a"]), "what is damaged elsewhere is not read"
+        with pytest.raises(CorruptFileError, match=r"b\.bits"):
+            file.flags("b")
+        with pytest.raises(CorruptFileError, match=r"b\.bits"):
+            file.read()

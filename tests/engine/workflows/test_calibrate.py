@@ -16,6 +16,7 @@ import talos_engine.workflows.calibrate as module
 from talos_engine.artifacts import read_mask, read_scores
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import OptionError, OutputError, UnknownNameError
+from talos_engine.inspection.tally import count_by_kind
 from talos_engine.masking.rules import talos as talos_rule
 from talos_engine.masking.selection import live_count, rank_units
 from talos_engine.masking.spec import MASK_RULES
@@ -25,7 +26,6 @@ from talos_engine.workflows.calibrate import (
     CalibrateRequest,
     calibrate,
     calibrate_each,
-    count_by_kind,
     shift_invariant_entries,
 )
 from talos_engine.workflows.opening import Common, Session, open_session

@@ -1,0 +1,1 @@
+"""What artifacts look like: counts, norms, overlaps, histograms. Files are opened elsewhere."""

@@ -28,6 +28,7 @@ from talos_engine.artifacts.files import (
     StrPath,
     atomic_write,
     check_output,
+    discard_output,
     file_hash,
     reserve_output,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "check_folder",
     "check_output",
     "common_evaluation",
+    "discard_output",
     "file_hash",
     "hash_tensors",
     "inspect_kind",

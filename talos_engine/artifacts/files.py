@@ -92,6 +92,20 @@ def reserve_output(path: StrPath) -> Iterator[None]:
         yield
 
 
+def discard_output(path: StrPath) -> None:
+    """Remove a file, if it is there, and what killed writers of it have left beside it.
+
+    Raises:
+        OutputError: another run is writing it, or the system refuses.
+    """
+    target = Path(path)
+    with _output_errors(target), _locked(target) as locked:
+        if locked:
+            _remove_strays(target)
+        with suppress(FileNotFoundError):
+            target.unlink()
+
+
 def check_output(path: StrPath, *, force: bool, needed_bytes: int = 0) -> None:
     """Check, before long work, that a file can be written; leaves nothing behind.
 

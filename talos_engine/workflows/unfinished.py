@@ -15,7 +15,14 @@ from typing import Any
 
 import torch
 
-from talos_engine.artifacts import Header, ResumeState, check_output, read_resume, write_resume
+from talos_engine.artifacts import (
+    Header,
+    ResumeState,
+    check_output,
+    discard_output,
+    read_resume,
+    write_resume,
+)
 from talos_engine.configuration import check_at_least
 from talos_engine.device import Runtime
 from talos_engine.errors import CorruptFileError, MismatchError, OptionError, OutputError
@@ -119,8 +126,8 @@ def make_keeping(
 
 def forget_unfinished(out: Path) -> None:
     """Remove the state of the run that made ``out``, which is finished."""
-    with suppress(OSError):
-        resume_path(out).unlink()
+    with suppress(OutputError):  # the result is there, and that is what counts
+        discard_output(resume_path(out))
 
 
 def _unpack(path: Path, found: ResumeState, wanted: tuple[str, ...]) -> TrainState:

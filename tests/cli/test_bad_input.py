@@ -110,6 +110,7 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "mask where scores": (1, "a scores file was expected", (*EVALUATE, "--prune-lowest", "{mask}", "0.1")),
     "scores of another model": (1, "another base", ("evaluate", "--model", "toy-other", *EVALUATE[3:], "--prune-lowest", "{scores}", "0.1")),
     "no scores file": (1, "no file", (*EVALUATE, "--perturb-lowest", "{missing}", "0.1")),
+    "prune a linearization": (2, "or --linearize", (*EVALUATE, "--linearize", "--prune-lowest", "{scores}", "0.1")),
     "prune nothing": (2, "(0, 1], not 0", (*EVALUATE, "--prune-lowest", "{scores}", "0")),
     "prune too much": (2, "(0, 1], not 1.5", (*EVALUATE, "--perturb-lowest", "{scores}", "1.5")),
     "prune a word": (2, "'much' is not a number", (*EVALUATE, "--prune-lowest", "{scores}", "much")),

@@ -17,6 +17,7 @@ import pytest
 from talos_engine.artifacts import (
     atomic_write,
     check_output,
+    discard_output,
     file_hash,
     read_json,
     read_metrics,
@@ -326,3 +327,15 @@ def test_an_error_while_an_output_is_reserved_stays_what_it_is(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OutputError), reserve_output(tmp_path / "nowhere" / "x"):
         pytest.fail("there is no such folder")
+
+
+def test_a_discarded_output_is_gone_with_its_strays(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    discard_output(target)
+    atomic_write(target, put(b"old"), force=False)
+    (tmp_path / ".x.0123abcd.tmp-talos").touch()
+    (tmp_path / "y").touch()
+    discard_output(target)
+    assert [path.name for path in tmp_path.iterdir()] == ["y"]
+    with pytest.raises(OutputError):
+        discard_output(tmp_path)

@@ -57,12 +57,13 @@ def test_each_method_is_measured_and_written(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_in_process")
 def test_methods_that_train_otherwise_are_measured_too(tmp_path: Path) -> None:
-    methods = ("linearized", "l-lora")
+    methods = ("linearized", "l-lora", "lota")
     result = profile(request_of(tmp_path / "cost.json", methods=methods, iters=2))
-    linear, low_rank = result.costs
+    linear, low_rank, lottery = result.costs
     assert linear.live == 19_200
     assert low_rank.live == 2 * 2 * 16 * 16, "B of Q and V in two layers, rank 16"
-    assert all(cost.mask_s == 0 < cost.total.mean for cost in result.costs)
+    assert linear.mask_s == low_rank.mask_s == 0 < lottery.mask_s
+    assert lottery.live == live_count(18_912, 0.9)
 
 
 @pytest.mark.slow

@@ -138,6 +138,21 @@ def test_killed_and_resumed_gives_the_bytes_of_an_uninterrupted_run(
     ], "no state, no stray temporary, no lock"
 
 
+def test_what_a_killed_writer_left_is_cleaned_by_a_run_that_saves_nothing(
+    toy_files: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "c.safetensors"
+
+    def work() -> None:
+        killed_in("while the second state is written")
+        finetune(request_of(toy_files, out, "talos", checkpoint_every=3))
+
+    assert run_in_child(work) == -signal.SIGKILL
+    assert any("tmp-talos" in path.name for path in tmp_path.iterdir()), "there is a stray"
+    finetune(request_of(toy_files, out, "talos", resume=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+
+
 def test_killed_twice(toy_files: Any, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole.safetensors", tmp_path / "c.safetensors"
     finetune(request_of(toy_files, whole, "talos"))

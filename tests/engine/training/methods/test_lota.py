@@ -13,6 +13,7 @@ from talos_engine.artifacts import Mask, read_checkpoint, read_mask, write_mask
 from talos_engine.errors import MismatchError, OptionError
 from talos_engine.training.methods.lota import LotaConfig, train_live_entries
 from talos_engine.training.spec import FINETUNE_METHODS
+from talos_engine.workflows.calibrate import CalibrateRequest, calibrate
 from talos_engine.workflows.finetune import FinetuneRequest, finetune
 from talos_engine.workflows.opening import Common, Session
 
@@ -37,6 +38,18 @@ def test_live_entries_train_as_with_talos(toy_files: Any, lota_mask: Path, tmp_p
         assert torch.equal(ours.tensors[name], value), name
     assert ours.header.method == "lota"
     assert ours.header.config["mask"]["method"] == "lota"
+
+
+def test_with_the_mask_that_calibrate_makes(tmp_path: Path) -> None:
+    mask, out = tmp_path / "mask", tmp_path / "c"
+    calibrate(
+        CalibrateRequest(
+            "toy-clip", "toy-a", 0.75, mask, method="lota", options={"lota_steps": 2}, common=CPU
+        )
+    )
+    result = finetune(FinetuneRequest("toy-clip", "toy-a", "lota", out, mask, common=CPU))
+    assert result.trained == read_mask(mask).live_count
+    assert read_checkpoint(out).header.config["mask"]["sparsity"] == 0.75
 
 
 def test_it_needs_a_mask_of_its_own_rule(toy_files: Any, toy_session: Session) -> None:

@@ -116,7 +116,7 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
             task: writer.result(request.out / f"{task}.safetensors", each)
             for task, each in zip(tasks, found, strict=True)
         }
-        return EditResult(request.out, models[tasks[0]].coefs, models=models)
+        return EditResult(request.out, (), models=models)
 
 
 def check_add(request: AddRequest) -> tuple[MergeEntry, Any]:

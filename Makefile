@@ -22,6 +22,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/merging.py $(if $(MERGEKIT),--mergekit $(MERGEKIT))
 
 # The README's table: three methods, three seeds, six tasks and a control. Most of an hour.
 table: $(STAMP)

@@ -171,7 +171,7 @@ TallLambda = Annotated[
     float | None,
     typer.Option(
         help="tall, consensus: how much a task's own change must outweigh the others'.",
-        show_default="0.4",
+        show_default="0.4; tall --search: tuned per task",
     ),
 ]
 ConsensusThreshold = Annotated[

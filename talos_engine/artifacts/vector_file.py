@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 
 from talos_engine.artifacts.artifact_file import open_artifact, refuse_layout, write_artifact
@@ -110,7 +111,7 @@ class VectorFile:
             flags = unpack_bits(self._file.get(key), slot.numel)
         except ValueError as error:
             raise CorruptFileError(f"{self._file.path}: in tensor {key!r}, {error}") from error
-        return torch.nonzero(flags).reshape(-1)
+        return torch.from_numpy(np.flatnonzero(flags.numpy()))  # torch's takes 1.6 times as long
 
     def _plain(self, name: str) -> VectorEntry:
         change = self._file.get(name)

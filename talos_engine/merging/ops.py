@@ -15,6 +15,8 @@ from torch import Tensor
 from talos_engine.artifacts import TaskVector, VectorEntry
 from talos_engine.merging.spec import Merge, VectorSource
 
+_BLOCK = 2**16  # entries that are worked on together, so that what lies between stays in the cache
+
 Process: TypeAlias = Callable[[int, str, Tensor], Tensor]
 
 
@@ -148,9 +150,12 @@ def apply_delta(theta0: Tensor, delta: Tensor, coef: float) -> Tensor:
         delta: Float64 combination of task vectors, same shape and device.
         coef: α.
     """
-    step = delta * coef
-    moved = (theta0.double() + step).to(theta0.dtype)
-    return torch.where(step == 0, theta0, moved)
+    result = torch.empty_like(theta0, memory_format=torch.contiguous_format)
+    blocks = (each.reshape(-1).split(_BLOCK) for each in (theta0, delta, result))
+    for start, change, moved in zip(*blocks, strict=True):
+        step = change * coef
+        torch.where(step == 0, start, (start + step).to(start.dtype), out=moved)
+    return result
 
 
 def apply_deltas(

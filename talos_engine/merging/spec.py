@@ -118,6 +118,8 @@ class MergeEntry(Method[MergeMethod]):
         draws: Whether the seed matters.
         learns: It learns its coefficients: its context needs a slope, its configuration has
             ``split``, the data to learn on, and ``batch_size``. No coefficient has to be given.
+        tuned: Values of options from which a search chooses for every task, before its
+            coefficient; for methods that make one model per task.
     """
 
     exact_for_one: bool = False
@@ -125,6 +127,7 @@ class MergeEntry(Method[MergeMethod]):
     uses_others: bool = False
     draws: bool = False
     learns: bool = False
+    tuned: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 MERGE_METHODS: Registry[MergeEntry] = Registry("merging method", "talos_engine.merging.methods")

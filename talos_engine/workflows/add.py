@@ -11,10 +11,8 @@ from typing import Any
 from talos_engine.artifacts import atomic_folder
 from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
-from talos_engine.evaluation.accuracy import EvaluationTask
-from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
-from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_addition
-from talos_engine.merging.spec import MERGE_METHODS, Combine, Merge, MergeContext, MergeEntry
+from talos_engine.evaluation.coefficients import DEFAULT_GRID
+from talos_engine.merging.spec import MERGE_METHODS, MergeContext, MergeEntry
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.editing import (
     Card,
@@ -28,22 +26,18 @@ from talos_engine.workflows.editing import (
 )
 from talos_engine.workflows.learning import check_learning_tasks, open_context
 from talos_engine.workflows.merging import (
-    DeferredParts,
     MergeInputs,
     check_distinct_tasks,
     choose_edit,
-    materialize,
     open_inputs,
     write_edited,
 )
 from talos_engine.workflows.opening import (
     Common,
-    Session,
-    check_encoder_only,
     check_single_base,
     open_session,
 )
-from talos_engine.workflows.vector import header_sparsity
+from talos_engine.workflows.searching import FoundModel, ModelSearch
 
 
 @dataclass(frozen=True)
@@ -75,15 +69,6 @@ class AddRequest:
     common: Common = field(default_factory=Common)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """One model to write, and how it was chosen."""
-
-    combine: Combine
-    coef: float = 1.0
-    search: SearchResult | None = None
-
-
 def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
     """A checkpoint file of ``θ0 + α · combine(τ_1, τ_2, …)`` (Eq. 1 of arXiv:2504.02620).
 
@@ -107,10 +92,21 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
             context = open_context(config, inputs, request.common, progress)
         merge = method.run(config, inputs.vectors, ordered, context)
         coef = request.coefs[0] if len(request.coefs) == 1 else 1.0
-        found = [_Found(combine, coef) for combine in merge.models]
+        found = [FoundModel(combine, config, coef) for combine in merge.models]
         if request.search:
-            found = _search(request, method, inputs, merge, progress)
-        writer = _Writer(request, method, config, inputs, tuple(ordered), merge.notes)
+            check_single_base(inputs.weights, inputs.vectors[0].header.base, inputs.paths[0])
+            search = ModelSearch(
+                method=method,
+                config=config,
+                given=frozenset(name for name, it in request.options.items() if it is not None),
+                inputs=inputs,
+                session=open_session(inputs.resident(), request.common.runtime()),
+                context=context,
+                grid=request.grid or DEFAULT_GRID,
+                progress=progress,
+            )
+            found = search.find(merge, search_tasks(request, tasks))
+        writer = _Writer(request, method, inputs, tuple(ordered), merge.notes)
         if not method.one_model_per_task:
             return writer.write(request.out, found[0])
         with atomic_folder(request.out, force=request.common.force) as folder:
@@ -120,7 +116,7 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
             task: writer.result(request.out / f"{task}.safetensors", each)
             for task, each in zip(tasks, found, strict=True)
         }
-        return EditResult(request.out, models[tasks[0]].coefs, models=models)
+        return EditResult(request.out, (), models=models)
 
 
 def check_add(request: AddRequest) -> tuple[MergeEntry, Any]:
@@ -185,19 +181,18 @@ class _Writer:
 
     request: AddRequest
     method: MergeEntry
-    config: Any
     inputs: MergeInputs
     given: tuple[float, ...]
     notes: Mapping[str, Any]
 
-    def write(self, out: Path, found: _Found) -> EditResult:
+    def write(self, out: Path, found: FoundModel) -> EditResult:
         """Checkpoint of one model, with its card and the report of its search."""
         request, inputs = self.request, self.inputs
         described = [
             inputs.describe(position, value * found.coef)
             for position, value in enumerate(self.given)
         ]
-        options = asdict(self.config)
+        options = asdict(found.config)
         card = Card(
             inputs.base,
             f"add:{request.method}",
@@ -208,7 +203,8 @@ class _Writer:
 
         def write_companions() -> None:
             if found.search is not None:
-                settings = {"method": request.method, "grid": request.grid or DEFAULT_GRID}
+                grid = request.grid or DEFAULT_GRID
+                settings = {"method": request.method, "options": options, "grid": grid}
                 write_search_report(
                     out, "add", request.vectors, found.search, settings, request.common
                 )
@@ -232,14 +228,14 @@ class _Writer:
         )
         return self.result(out, found)
 
-    def result(self, out: Path, found: _Found) -> EditResult:
+    def result(self, out: Path, found: FoundModel) -> EditResult:
         """What is told of a model written to ``out``."""
         by_position = dict(zip(self.inputs.order, self.given, strict=True))
         coefs = tuple(by_position[position] * found.coef for position in range(len(by_position)))
         report = None if found.search is None else report_path(out)
         return EditResult(out, coefs, found.search, report, card_path(out))
 
-    def _words(self, found: _Found) -> list[str]:
+    def _words(self, found: FoundModel) -> list[str]:
         request = self.request
         words = ["talos", "add", *map(str, request.vectors), f"--model={self.inputs.base.name}"]
         if request.model is not None:
@@ -253,50 +249,6 @@ class _Writer:
         if self.method.draws:
             words.append(f"--seed={request.common.seed}")
         return [*words, f"--out={request.out}"]
-
-
-def _search(
-    request: AddRequest,
-    method: MergeEntry,
-    inputs: MergeInputs,
-    merge: Merge,
-    progress: Progress,
-) -> list[_Found]:
-    """Every model with the coefficient that suits it best on validation data."""
-    recorded = [vector.header.task for vector in inputs.vectors]
-    names = search_tasks(request, recorded)
-    check_single_base(inputs.weights, inputs.vectors[0].header.base, inputs.paths[0])
-    session = open_session(inputs.resident(), request.common.runtime())
-    parts = DeferredParts(dict(zip(recorded, merge.parts, strict=True)), inputs.names)
-    found = []
-    for position, combine in enumerate(merge.models):
-        own = [recorded[position]] if method.one_model_per_task else names
-        tasks = [session.evaluation_task(name, "val", evaluation=inputs.evaluation) for name in own]
-        search = _search_one(request, session, inputs, combine, parts, tasks, progress)
-        found.append(_Found(combine, search.chosen.coef, search))
-    return found
-
-
-def _search_one(
-    request: AddRequest,
-    session: Session,
-    inputs: MergeInputs,
-    combine: Combine,
-    parts: DeferredParts,
-    tasks: Sequence[EvaluationTask],
-    progress: Progress,
-) -> SearchResult:
-    combined = materialize(combine, inputs.names)
-    check_encoder_only(combined, session.backbone.structure, "a vector")
-    sparsities = [header_sparsity(vector.header) for vector in inputs.vectors]
-    return search_addition(
-        EditedEncoder(session.backbone, session.runtime),
-        combined,
-        parts,
-        tasks,
-        coefficient_grid(request.grid or DEFAULT_GRID, sparsities),
-        progress,
-    )
 
 
 def search_tasks(request: AddRequest, recorded: Sequence[str]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class EditResult:
 
     Args:
         path: The edited checkpoint; of methods that make one model per task, their folder.
-        coefs: The coefficient of each vector, in the order given.
+        coefs: The coefficient of each vector, in the order given; none for a folder.
         search: The search and its curve, where one was made.
         report: The file holding the curve, where one was made.
         card: The model card; ``None`` for a folder, whose models have one each.

@@ -43,8 +43,10 @@ DEFAULTS = {
     "disentangle": ("xi.json", "metrics"),
 }
 EXTRA = {
-    "add --search": {"merged.search.json"},
-    "negate --search": {"edited.search.json"},
+    "add": {"merged.md"},
+    "add --search": {"merged.md", "merged.search.json"},
+    "negate": {"edited.md"},
+    "negate --search": {"edited.md", "edited.search.json"},
     "disentangle": {"xi.png"},
 }
 

@@ -19,8 +19,8 @@ class TallConfig:
     """Options of TALL masks.
 
     Args:
-        tall_lambda: λ_t of every task, at least 0; the larger, the fewer entries. The paper's
-            values are 0.2 to 0.6.
+        tall_lambda: λ_t of every task, at least 0; the larger, the fewer entries. Where it is not
+            given, a search chooses it for each task.
     """
 
     tall_lambda: float = 0.4
@@ -64,5 +64,6 @@ MERGE_METHODS.register("tall")(
         merge_tall,
         one_model_per_task=True,
         uses_others=True,
+        tuned={"tall_lambda": (0.2, 0.3, 0.4, 0.5, 0.6)},
     )
 )

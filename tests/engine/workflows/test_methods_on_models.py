@@ -34,13 +34,19 @@ def test_searching_equals_trying_every_file(toy_files: Any, tmp_path: Path, meth
     """The curve's points are the checkpoints that ``--coef`` writes, its denominators the parts."""
     vectors = tuple(toy_files.vector(task, "nonlinear") for task in "ab")
     out = tmp_path / default_output(method)
-    request = AddRequest(vectors, out, method=method, search=True, grid="plain", common=CPU)
+    fixed = {"tall_lambda": 0.3} if method == "tall" else {}
+    request = AddRequest(
+        vectors, out, method=method, options=fixed, search=True, grid="plain", common=CPU
+    )
     result = add_vectors(request)
     for task, model in (result.models or {"": result}).items():
         assert model.search is not None
         for point in model.search.curve[::7]:
             tried = tmp_path / "tried"
-            add_vectors(AddRequest(vectors, tried, method=method, coefs=(point.coef,), common=CPU))
+            again = AddRequest(
+                vectors, tried, method=method, options=fixed, coefs=(point.coef,), common=CPU
+            )
+            add_vectors(again)
             path = tried / f"{task}.safetensors" if task else tried
             assert point.accuracy == {name: accuracy(path, name) for name in point.accuracy}
             if tried.is_dir():
@@ -54,8 +60,8 @@ def test_searching_equals_trying_every_file(toy_files: Any, tmp_path: Path, meth
             uses = method in ("ties", "tall", "consensus")
             negate_vector(
                 NegateRequest(
-                    vectors[own], tried, method=method, others=others if uses else (), coef=-1.0,
-                    common=CPU,
+                    vectors[own], tried, method=method, options=fixed,
+                    others=others if uses else (), coef=-1.0, common=CPU,
                 )
             )  # fmt: skip
             assert value == pytest.approx(accuracy(tried, name))

@@ -166,9 +166,36 @@ def test_a_plan_refuses_what_the_run_refuses(
         planner(dataclasses.replace(request, **change))
 
 
-def test_vectors_that_do_not_fit_are_refused(
-    toy_files: Any, toy_scores: Path, tmp_path: Path
+def test_merging_methods_are_counted(toy_files: Any, tmp_path: Path) -> None:
+    """One model per task takes its disk once per task; learning takes a model and a backward."""
+    vectors = (toy_files.vector("a"), toy_files.vector("b"))
+    facts = {
+        method: planning.plan_add(
+            AddRequest(vectors, tmp_path / "out", method=method, coefs=(1.0,), common=CPU)
+        ).facts
+        for method in ("sum", "tall", "adamerging-task")
+    }
+    assert facts["sum"]["models"] == 1
+    assert facts["tall"]["models"] == 2
+    assert facts["tall"]["disk_bytes"] == 2 * facts["sum"]["disk_bytes"]
+    assert facts["adamerging-task"]["memory_bytes"] > facts["sum"]["memory_bytes"]
+    request = NegateRequest(
+        vectors[0], tmp_path / "out", method="ties", others=vectors[1:], coef=1.0, common=CPU
+    )
+    assert planning.plan_negate(request).facts["vectors"] == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_model_per_task_cannot_be_planned_for_one_task_twice(
+    toy_files: Any, tmp_path: Path
 ) -> None:
+    vectors = (toy_files.vector("a"), toy_files.vector("a", "nonlinear"))
+    request = AddRequest(vectors, tmp_path / "out", method="tall", coefs=(1.0,), common=CPU)
+    with pytest.raises(OptionError, match="different tasks"):
+        planning.plan_add(request)
+
+
+def test_vectors_that_do_not_fit_are_refused(toy_files: Any, tmp_path: Path) -> None:
     request = AddRequest((toy_files.vector("a"),), tmp_path / "out", coefs=(1.0,), common=CPU)
     with pytest.raises(MismatchError):
         planning.plan_add(dataclasses.replace(request, model="tiny-clip"))

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from talos_engine.artifacts import BaseInfo, TaskVector, hash_tensors, read_vector, restore
+from talos_engine.data.images import LazyImages
+from talos_engine.data.prepared import prepare_images
 from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.device import Runtime, resolve_runtime
 from talos_engine.errors import MismatchError, OptionError
@@ -86,7 +88,13 @@ class Session:
         return EvaluationTask(task, self.classifier(task), inputs, labels)
 
     def prepare(self, examples: Split) -> tuple[Tensor, Tensor]:
-        """Model inputs and labels of a split, on the CPU."""
+        """Model inputs and labels of a split, on the CPU.
+
+        Images in memory become float32; images of any size uint8, and those that cannot be decoded
+        may be left out, see ``prepare_images``.
+        """
+        if isinstance(examples.images, LazyImages):
+            return prepare_images(examples, self.backbone.image_transform())
         return self.backbone.prepare(examples.images), torch.from_numpy(examples.labels)
 
     def classifier(self, task: str) -> torch.nn.Module:

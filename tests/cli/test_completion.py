@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from talos_cli.options import complete_models, complete_tasks
+from talos_engine.data.names import catalog_names
 from talos_engine.data.spec import EMBEDDED_TASKS
 
 
@@ -29,8 +30,9 @@ def complete(words: str) -> list[str]:
 
 
 def test_the_functions_return_names_by_their_start() -> None:
-    assert complete_tasks("") == list(EMBEDDED_TASKS.names())
+    assert complete_tasks("") == sorted({*EMBEDDED_TASKS.names(), *catalog_names()})
     assert complete_tasks("di") == ["digits"]
+    assert complete_tasks("mnist") == ["mnist", "mnist-full"]
     assert complete_tasks("zzz") == []
     assert complete_models("tiny") == ["tiny-clip"]
 
@@ -40,6 +42,7 @@ def test_the_functions_return_names_by_their_start() -> None:
     [
         ("talos cali", ["calibrate"]),
         ("talos calibrate --task di", ["digits"]),
+        ("talos calibrate --task resi", ["resisc45"]),
         ("talos finetune --model tiny", ["tiny-clip"]),
         ("talos negate v --control let", ["letters"]),
         ("talos calibrate --method ra", ["random"]),

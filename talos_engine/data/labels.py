@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,9 @@ def read_labels(table: Table, column: str, classes: ClassList) -> tuple[NDArray[
         described: Sequence[Any] = [_named(names, cell) for cell in cells]
     else:
         kind = getattr(feature, "dtype", "")
-        if "int" not in kind and kind not in ("string", "large_string", "null"):
+        if "float" in kind:  # what CSV makes of numbers where one is missing
+            cells = [_whole(cell) for cell in cells]
+        elif "int" not in kind and kind not in ("string", "large_string", "null"):
             raise DataError(
                 f"{table.where}: column {column!r} holds {kind or 'lists'}, not labels",
                 "labels are numbers from 0, or names of classes",
@@ -172,7 +175,14 @@ def _named(names: Sequence[str], cell: Any) -> Any:
 def _label_of(cell: Any, classes: ClassList, known: Mapping[str, int]) -> int:
     if isinstance(cell, str):
         return classes.find(cell, known)
-    return cell if cell is not None and 0 <= cell < len(classes.names) else BAD
+    return cell if isinstance(cell, int) and 0 <= cell < len(classes.names) else BAD
+
+
+def _whole(cell: Any) -> Any:
+    """A float as the whole number it is; ``None`` where it is missing."""
+    if cell is None or math.isnan(cell):
+        return None
+    return int(cell) if cell == cell // 1 else cell
 
 
 def _complain(where: str, row: int, cell: Any, classes: ClassList) -> str:

@@ -139,8 +139,13 @@ def detect_source(path: Path, like: Source | None = None) -> Source:
     """
     if not path.exists():
         raise DataError(f"there is no file or folder {path}")
-    shared = ("image", "label", "train", "test")
-    named = {name: getattr(like, name) for name in shared} if like is not None else {}
+    named = {}
+    if like is not None:
+        named = {"image": like.image, "label": like.label}
+        for split in ("train", "test"):  # a copy may have renamed the splits
+            own = like.own_split(split)
+            if _has(path, own):
+                named[split] = own
     for kind in map(SOURCE_KINDS.get, SOURCE_KINDS.names()):
         if kind.local and kind.matches(path):
             fields = {field.name for field in dataclasses.fields(kind.make)}  # type: ignore[arg-type]
@@ -151,6 +156,16 @@ def detect_source(path: Path, like: Source | None = None) -> Source:
         f"{path} holds no data that can be read",
         "an image folder (train/CLASS/*.png, test/CLASS/*.png), a folder written by save_to_disk, "
         "or parquet, arrow, csv or jsonl files (train.csv, test.csv)",
+    )
+
+
+def _has(folder: Path, split: str) -> bool:
+    """Whether a folder holds files or a folder of a split of that name."""
+    return any(
+        found.name.startswith(split)
+        for place in (folder, folder / "data")
+        if place.is_dir()
+        for found in place.iterdir()
     )
 
 
@@ -172,8 +187,9 @@ def reading(where: str) -> Iterator[None]:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         told = str(cause).strip().split("\n")[0] or type(cause).__name__
+        if "corresponds to no data" in told:  # how datasets says that a table is empty
+            told = "it has no row"
         raise DataError(f"{where} cannot be read: {told}") from error
     finally:
         datasets.logging.set_verbosity(verbosity)
-        if not bars:
-            datasets.enable_progress_bars()
+        (datasets.disable_progress_bars if bars else datasets.enable_progress_bars)()

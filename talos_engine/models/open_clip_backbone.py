@@ -17,7 +17,6 @@ from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import Backbone, BaseWeights, ImageTransform
 from talos_engine.models.structure import image_encoder_structure
 
-
 _NARROWEST = 500  # longer by shorter side of an image; resizing makes the shorter one the model's
 
 

@@ -48,7 +48,7 @@ def test_the_functions_return_names_by_their_start() -> None:
         ("talos calibrate --method ra", ["random"]),
         ("talos finetune --method no", ["nonlinear"]),
         ("talos add v --method s", ["sum"]),
-        ("talos evaluate --ta", ["--task"]),
+        ("talos evaluate --ta", ["--task", "--task-file"]),
     ],
 )
 def test_bash_offers_names(words: str, expected: list[str]) -> None:

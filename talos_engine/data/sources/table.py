@@ -10,14 +10,16 @@ from typing import Any
 from talos_engine.data.source import SOURCE_KINDS, Source, SourceKind, Table, reading
 from talos_engine.errors import DataError
 
-READERS = {
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".csv": "csv",
-    ".jsonl": "json",
-    ".json": "json",
+# A class may be called None or NA: only nothing at all is a missing value.
+_CSV = {"keep_default_na": False, "na_values": [""]}
+READERS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".parquet": ("parquet", {}),
+    ".arrow": ("arrow", {}),
+    ".csv": ("csv", _CSV),
+    ".jsonl": ("json", {}),
+    ".json": ("json", {}),
 }
-"""What ``datasets`` calls the reader of files with this suffix."""
+"""What ``datasets`` calls the reader of files with this suffix, and its options."""
 SPLIT_COLUMN = "split"
 
 
@@ -59,11 +61,13 @@ class TableSource(Source):
                 f"name it {wanted}.csv, .jsonl, .parquet or .arrow",
             )
         where = ", ".join(str(path) for path in files[:2]) + (", …" if len(files) > 2 else "")
+        reader, options = READERS[files[0].suffix.lower()]
         with reading(where):
             dataset = datasets.load_dataset(
-                READERS[files[0].suffix.lower()],
+                reader,
                 data_files={"train": [str(path) for path in files]},
                 split="train",
+                **options,
             )
         rows = self._rows_of(dataset, split, wanted) if self.path.is_file() else None
         return Table(dataset, where, files[0].parent, rows=rows)

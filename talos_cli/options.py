@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +17,11 @@ from typer.core import TyperCommand
 from talos_cli.errors import reported
 from talos_cli.render import Terminal
 from talos_cli.settings import load_settings
+from talos_engine.data.names import task_names
 from talos_engine.registry import list_names
 
 if TYPE_CHECKING:
+    from talos_engine.data.settings import DataRun
     from talos_engine.workflows.opening import Common
 
 MASK_RULES = list_names("talos_engine.masking.rules")
@@ -83,7 +87,11 @@ def scored_fraction(pairs: list[Any] | None) -> list[tuple[Path, float]]:
     return found
 
 
-complete_tasks = complete("talos_engine.data.embedded")
+def complete_tasks(incomplete: str) -> list[str]:
+    """Shell completion from the names of tasks."""
+    return [name for name in task_names() if name.startswith(incomplete)]
+
+
 complete_models = complete("talos_engine.models.catalog")
 
 _MODEL_HELP = "Model: tiny-clip, or the path of a checkpoint made by talos."
@@ -216,11 +224,37 @@ class Shared:
     dtype: str = "float32"
     threads: int = 0
     dry_run: bool = False
+    data: tuple[str, ...] | None = None
+    task_file: tuple[Path, ...] | None = None
+    skip_bad: bool = False
+    max_examples: int = 0
 
     @property
     def terminal(self) -> Terminal:
         """Where the command writes."""
         return Terminal(quiet=self.quiet, as_json=self.as_json)
+
+    @contextmanager
+    def using_data(self) -> Iterator[DataRun]:
+        """Let what the options say about data hold inside; tell in the end what people should know.
+
+        Raises:
+            OptionError: options contradict each other.
+            DataError: a path does not exist.
+        """
+        from talos_engine.data.settings import DataSettings, use_data
+
+        path, paths = split_data(self.data or ())
+        settings = DataSettings(
+            path, paths, tuple(self.task_file or ()), self.skip_bad, self.max_examples
+        )
+        with use_data(settings) as run:
+            yield run
+            for note in run.notes:
+                self.terminal.note(note)
+            for task, counts in run.skipped.items():
+                told = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.items())
+                self.terminal.note(f"left out of task {task}: {told}")
 
     def common(self) -> Common:
         """The same, as the engine takes it."""
@@ -248,6 +282,37 @@ _COMPUTING: dict[str, tuple[Any, Any, Any]] = {
     "dtype": (str, "float32", _option("--dtype", help="float32, or bfloat16 autocast.")),
     "threads": (int, 0, _option("--threads", help="CPU threads; 0: torch decides.")),
 }
+_DATA: dict[str, tuple[Any, Any, Any]] = {
+    "data": (
+        list[str] | None,
+        None,
+        _option(
+            "--data",
+            metavar="[TASK=]PATH",
+            help="Take the task's examples from here: an image folder, a folder written by "
+            "save_to_disk, parquet, arrow, csv or jsonl. Repeatable with TASK=.",
+        ),
+    ),
+    "task_file": (
+        list[Path] | None,
+        None,
+        _option("--task-file", help="TOML file that declares a task, for --task. Repeatable."),
+    ),
+    "skip_bad": (
+        bool,
+        False,
+        _option("--skip-bad", help="Leave out and count rows that cannot be used."),
+    ),
+    "max_examples": (
+        int,
+        0,
+        _option(
+            "--max-examples",
+            help="Use at most so many examples of a split, always the same.",
+            show_default="all",
+        ),
+    ),
+}
 _DRY_RUN = _option("--dry-run", help="Check the inputs, say what would be done, and stop.")
 _CONFIG = Annotated[
     Path | None,
@@ -258,6 +323,50 @@ _CONFIG = Annotated[
         callback=load_settings,
     ),
 ]
+
+
+def split_data(words: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
+    """What ``--data`` says: a path without a task, and paths by task.
+
+    A word is ``TASK=PATH`` where it begins with a name and ``=``; ``./a=b`` is a path.
+
+    Raises:
+        OptionError: two paths for one task, or two without one.
+    """
+    from talos_engine.errors import OptionError
+
+    alone: Path | None = None
+    named: dict[str, Path] = {}
+    for word in words:
+        task, equals, path = word.partition("=")
+        if equals and re.fullmatch(r"[A-Za-z0-9_-]+", task) and path:
+            if task in named:
+                raise OptionError(f"--data gives task {task!r} two paths")
+            named[task] = Path(path).expanduser()  # no shell does it behind TASK=
+        elif alone is None:
+            alone = Path(word).expanduser()
+        else:
+            raise OptionError(
+                f"--data {alone} and --data {word} name no task", "say --data TASK=PATH for each"
+            )
+    return alone, named
+
+
+def _check_data_names(words: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raise where ``--data TASK=PATH`` is for a task that the options do not name.
+
+    Raises:
+        OptionError: it is; without ``--task`` the tasks are those of the files, not known here.
+    """
+    from talos_engine.errors import OptionError
+
+    task = values.get("task")
+    if not task:
+        return
+    given = {*([task] if isinstance(task, str) else task), values.get("control")}
+    extra = sorted(split_data(words)[1].keys() - given)
+    if extra:
+        raise OptionError(f"--data is given for task {extra[0]!r}, which the command does not use")
 
 
 def command(
@@ -272,8 +381,8 @@ def command(
     The decorated function takes them as one keyword argument ``shared``.
 
     Args:
-        computes: Whether the command runs a model, and so takes seed, device, dtype, threads
-            and dry-run.
+        computes: Whether the command runs a model, and so takes seed, device, dtype, threads,
+            dry-run, and what concerns data.
         precision: Whether dtype is among them.
         draws: Whether seed is among them.
         writes: Whether it writes files, and so takes force.
@@ -292,7 +401,7 @@ def command(
             if writes or name != "force"
         }
         if computes:
-            for name, (kind, default, info) in _COMPUTING.items():
+            for name, (kind, default, info) in (*_COMPUTING.items(), *_DATA.items()):
                 if (name == "dtype" and not precision) or (name == "seed" and not draws):
                     continue
                 added[name] = inspect.Parameter(
@@ -315,7 +424,8 @@ def command(
         def run(**values: Any) -> None:
             values.pop("config")
             shared = Shared(**{name: values.pop(name) for name in added})
-            with reported(debug=shared.debug):
+            with reported(debug=shared.debug), shared.using_data():
+                _check_data_names(shared.data or (), values)
                 function(**values, shared=shared)
 
         parameters = [

@@ -26,7 +26,15 @@ class Terminal:
         self.as_json = as_json
 
     def result(self, text: object, values: Mapping[str, Any]) -> None:
-        """Write the command's result, the only thing on standard output."""
+        """Write the command's result, the only thing on standard output.
+
+        The object of ``--json`` gets what there is to say about the run's data, under ``data``.
+        """
+        from talos_engine.data.settings import current_data
+
+        report = current_data().report()
+        if report:
+            values = {**values, "data": report}
         line = json.dumps(values, sort_keys=True, default=str) if self.as_json else str(text)
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
@@ -78,7 +86,10 @@ class Terminal:
 
             yield silent
             return
+        from talos_engine.data.settings import current_data
+
         bars = _Bars()
+        current_data().progress = bars.receive
         try:
             yield bars.receive
         finally:

@@ -11,7 +11,7 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from talos_engine.errors import UnknownNameError
@@ -30,6 +30,21 @@ def list_names(package: str) -> tuple[str, ...]:
         raise ValueError(f"{package} is not a package")
     found = (module.name for module in pkgutil.iter_modules(spec.submodule_search_locations))
     return tuple(sorted(name.replace("_", "-") for name in found if not name.startswith("_")))
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> UnknownNameError:
+    """The error that says what there is, with the closest name as a guess.
+
+    Args:
+        kind: What was looked for, in the singular.
+        name: The name that was asked for.
+        known: The names there are.
+    """
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return UnknownNameError(
+        f"there is no {kind} named {name!r}", f"{guess}known: {', '.join(known)}"
+    )
 
 
 class Registry(Generic[T]):
@@ -73,11 +88,7 @@ class Registry(Generic[T]):
         if name not in self._entries:
             known = self.names()
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                guess = f"did you mean {close[0]!r}? " if close else ""
-                raise UnknownNameError(
-                    f"there is no {self.kind} named {name!r}", f"{guess}known: {', '.join(known)}"
-                )
+                raise unknown_name(self.kind, name, known)
             importlib.import_module(f"{self.package}.{name.replace('-', '_')}")
             if name not in self._entries:
                 raise ValueError(f"{self.package}.{name} does not register {self.kind} {name!r}")

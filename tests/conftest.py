@@ -180,6 +180,20 @@ def _toys(tmp_path_factory: pytest.TempPathFactory, toy_folder: Path) -> Iterato
         del EMBEDDED_TASKS._entries[name]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Caches of prepared images and of ``datasets`` of this run's own, and no network."""
+    folder = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TALOS_CACHE_DIR", str(folder / "talos"))
+        patch.setenv("HF_DATASETS_CACHE", str(folder / "datasets"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        import datasets
+
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+        yield
+
+
 @pytest.fixture
 def toy_session() -> Session:
     """A fresh toy model on the CPU."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from talos_cli.options import Shared, command
 
 
 @command(computes=False, writes=False)
 def tasks(*, shared: Shared) -> None:
-    """List the tasks: name, classes, whether their data is here."""
-    from talos_engine.data.spec import EMBEDDED_TASKS
+    """List the tasks: name, classes, examples, whether their data is here, where it comes from."""
+    from talos_engine.data.finding import list_tasks
 
-    found = [EMBEDDED_TASKS.get(name) for name in EMBEDDED_TASKS.names()]
+    found = list_tasks()
+    here = {spec.name: spec.available() for spec in found}
     lines = [
-        f"{spec.name:<10} {len(spec.class_names):>3} classes  "
-        f"{'available' if spec.available() else 'missing  '}  "
+        f"{spec.name:<10} {len(spec.class_names):>4} classes  {_sizes(spec.sizes):>18}  "
+        f"{'available' if here[spec.name] else 'missing  '}  {spec.source:<28}  "
         f"{spec.description}{' (control)' if spec.control else ''}"
         for spec in found
     ]
@@ -21,13 +24,20 @@ def tasks(*, shared: Shared) -> None:
         {
             "name": spec.name,
             "classes": list(spec.class_names),
-            "available": spec.available(),
+            "available": here[spec.name],
             "control": spec.control,
             "description": spec.description,
+            "source": spec.source,
+            "sizes": dict(spec.sizes),
         }
         for spec in found
     ]
     shared.terminal.result("\n".join(lines), {"tasks": values})
+
+
+def _sizes(sizes: Mapping[str, int]) -> str:
+    """Examples of training and test, as ``3,760 + 1,880``."""
+    return " + ".join(f"{sizes[split]:,}" for split in ("train", "test") if split in sizes)
 
 
 @command(computes=False, writes=False)

@@ -41,7 +41,12 @@ def generator(task: str, split: str) -> np.random.Generator:
 
 
 def draw_split(
-    task: str, split: str, classes: int, draw: DrawClass, roughness: float
+    task: str,
+    split: str,
+    classes: int,
+    draw: DrawClass,
+    roughness: float,
+    view: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] = lambda images: images,
 ) -> RawExamples:
     """Balanced, shuffled examples of one split of a procedural task.
 
@@ -51,6 +56,7 @@ def draw_split(
         classes: Number of classes.
         draw: ``draw(rng, label, roughness)`` gives one image, uint8, shape (32, 32, 3).
         roughness: Handed to ``draw`` and to ``wear``; 0 is clean, 1 is hard.
+        view: The change of appearance that all images share, uint8 (n, 32, 32, 3) to the same.
 
     Raises:
         DataError: there is no such split.
@@ -62,7 +68,7 @@ def draw_split(
     rng = generator(task, split)
     labels = rng.permutation(np.arange(SPLIT_SIZES[split], dtype=np.int64) % classes)
     images = np.stack([draw(rng, int(label), roughness) for label in labels])
-    return RawExamples(wear(rng, images, roughness), labels)
+    return RawExamples(view(wear(rng, images, roughness)), labels)
 
 
 def to_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -9,13 +9,36 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from talos_engine.errors import MismatchError
 from talos_engine.models.linearized import LinearizedEncoder
 from talos_engine.models.skeleton import Skeleton
-from talos_engine.models.spec import Backbone, BaseWeights
+from talos_engine.models.spec import Backbone, BaseWeights, ImageTransform
 from talos_engine.models.structure import image_encoder_structure
+
+_NARROWEST = 500  # longer by shorter side of an image; resizing makes the shorter one the model's
+
+
+class PixelScale(nn.Module):
+    """Division by 255 and normalization, in the order and precision of torchvision's transforms.
+
+    Args:
+        mean: Mean of each channel, in [0, 1].
+        std: Standard deviation of each channel.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float32 images of the same shape, for uint8 ones (..., 3, height, width)."""
+        return (images.float() / 255 - self.mean) / self.std
 
 
 class ImageClassifier(nn.Module):
@@ -25,18 +48,28 @@ class ImageClassifier(nn.Module):
         visual: The image tower, shared with its backbone.
         head: Normalized class embeddings, shape (classes, embed_dim).
         scale: ``logit_scale.exp()``, a 0-d tensor.
+        pixels: Normalizes images that come as uint8; not given: they must not.
     """
 
-    def __init__(self, visual: nn.Module, head: Tensor, scale: Tensor) -> None:
+    def __init__(
+        self, visual: nn.Module, head: Tensor, scale: Tensor, pixels: PixelScale | None = None
+    ) -> None:
         super().__init__()
         self.visual = visual
         self.head: Tensor
         self.scale: Tensor
+        self.pixels = pixels
         self.register_buffer("head", head)
         self.register_buffer("scale", scale)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, shape (batch, classes), for images of shape (batch, 3, height, width)."""
+        """Logits, shape (batch, classes), for images of shape (batch, 3, height, width).
+
+        Images are normalized floats, or uint8, which are normalized here: on their way to a device
+        they take a quarter of the room.
+        """
+        if images.dtype == torch.uint8 and self.pixels is not None:
+            images = self.pixels(images)
         features = F.normalize(self.visual(images), dim=-1)  # (batch, embed_dim)
         return self.scale * features @ self.head.T
 
@@ -76,7 +109,9 @@ class OpenClipBackbone(Backbone):
         per_class = torch.cat(encoded).unflatten(0, (len(class_names), len(templates)))
         head = F.normalize(per_class.mean(dim=1), dim=-1)  # (classes, embed_dim)
         scale = self.model.logit_scale.exp()
-        return ImageClassifier(self.model.visual, head, scale).eval()
+        config = self.model.visual.preprocess_cfg
+        pixels = PixelScale(config["mean"], config["std"]).to(device)
+        return ImageClassifier(self.model.visual, head, scale, pixels).eval()
 
     def linearize(self, classifier: nn.Module) -> ImageClassifier:
         """The same head over the image encoder's features linearized at θ0.
@@ -91,7 +126,7 @@ class OpenClipBackbone(Backbone):
             if name in self.structure.shapes
         }
         encoder = LinearizedEncoder(classifier.visual, theta0)
-        return ImageClassifier(encoder, classifier.head, classifier.scale).eval()
+        return ImageClassifier(encoder, classifier.head, classifier.scale, classifier.pixels).eval()
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
         """Normalized images, float32 of shape (n, 3, size, size)."""
@@ -105,6 +140,31 @@ class OpenClipBackbone(Backbone):
         mean = torch.tensor(config["mean"]).view(3, 1, 1)
         std = torch.tensor(config["std"]).view(3, 1, 1)
         return (pixels - mean) / std
+
+    def image_transform(self) -> ImageTransform:
+        """Open_clip's own preprocessing for evaluation, without its last two steps.
+
+        Resizing of the shorter side (bicubic, antialiased), centre crop and RGB, unless the model's
+        ``preprocess_cfg`` says otherwise; bit for bit what open_clip feeds to the last two steps.
+        """
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
+        config = dict(self.model.visual.preprocess_cfg)
+        height, width = _pair(config["size"])
+        *steps, _to_tensor, _normalize = image_transform_v2(
+            PreprocessCfg(**config), is_train=False
+        ).transforms
+
+        def apply(image: Image.Image) -> NDArray[np.uint8]:
+            if max(image.size) > _NARROWEST * min(image.size):
+                raise ValueError("it is too narrow: resized it would need gigabytes")
+            for step in steps:
+                image = step(image)
+            pixels: NDArray[np.uint8] = np.asarray(image, dtype=np.uint8)  # (height, width, 3)
+            return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+        kept = {name: value for name, value in config.items() if name not in ("mean", "std")}
+        return ImageTransform({"open_clip": kept}, (3, height, width), apply)
 
     @torch.no_grad()
     def set_weights(self, tensors: Mapping[str, Tensor]) -> None:

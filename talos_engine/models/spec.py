@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from talos_engine.artifacts import BaseInfo
@@ -39,6 +40,21 @@ class BaseWeights:
         return next((base for base in (self.info, self.origin) if base.hash == base_hash), None)
 
 
+@dataclass(frozen=True)
+class ImageTransform:
+    """How one image becomes what a classifier takes, up to division and normalization.
+
+    Args:
+        config: Everything that changes the result, JSON-able.
+        shape: Channels, height and width of the result.
+        apply: From an image of any mode and size to uint8 of that shape; safe in several threads.
+    """
+
+    config: Mapping[str, Any]
+    shape: tuple[int, int, int]
+    apply: Callable[[Image.Image], NDArray[np.uint8]]
+
+
 class Backbone(ABC):
     """A model whose encoder is edited, and the classifiers that share that encoder."""
 
@@ -65,6 +81,16 @@ class Backbone(ABC):
     @abstractmethod
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
         """Model inputs, float32 of shape (n, 3, size, size), for uint8 (n, height, width, 3)."""
+
+    def image_transform(self) -> ImageTransform:
+        """What images of any size go through before ``prepare`` would take them.
+
+        The classifiers of this backbone take its results, uint8, as well as what ``prepare`` gives.
+
+        Raises:
+            OptionError: this kind of model takes no images.
+        """
+        raise OptionError(f"{self.weights.info.name} takes no images")
 
     @abstractmethod
     def set_weights(self, tensors: Mapping[str, Tensor]) -> None:

@@ -20,6 +20,8 @@ from talos_engine.artifacts import (
     read_vector,
     restore,
 )
+from talos_engine.data.images import LazyImages
+from talos_engine.data.prepared import prepare_images
 from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.device import Runtime, resolve_runtime
 from talos_engine.errors import MismatchError, OptionError
@@ -102,7 +104,13 @@ class Session:
         return replace(task, classifier=self.backbone.linearize(task.classifier))
 
     def prepare(self, examples: Split) -> tuple[Tensor, Tensor]:
-        """Model inputs and labels of a split, on the CPU."""
+        """Model inputs and labels of a split, on the CPU.
+
+        Images in memory become float32; images of any size uint8, and those that cannot be decoded
+        may be left out, see ``prepare_images``.
+        """
+        if isinstance(examples.images, LazyImages):
+            return prepare_images(examples, self.backbone.image_transform())
         return self.backbone.prepare(examples.images), torch.from_numpy(examples.labels)
 
     def classifier(self, task: str) -> torch.nn.Module:

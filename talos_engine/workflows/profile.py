@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from talos_engine.artifacts import Header, Mask, check_output, write_metrics
 from talos_engine.configuration import check_at_least, check_fraction
+from talos_engine.data.settings import DataSettings, current_data, use_data
 from talos_engine.data.splits import find_task
 from talos_engine.device import Runtime
 from talos_engine.errors import DeviceError, OptionError, TalosError
@@ -179,7 +180,8 @@ def _run_apart(method: str, work: Callable[..., Any], *arguments: Any) -> Any:
     """What ``work`` for a method returns in a fresh process; its error is raised here."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    worker = context.Process(target=_worker, args=(sender, work, arguments), daemon=True)
+    data = current_data().settings
+    worker = context.Process(target=_worker, args=(sender, data, work, arguments), daemon=True)
     worker.start()
     sender.close()
     try:
@@ -199,10 +201,13 @@ def _run_apart(method: str, work: Callable[..., Any], *arguments: Any) -> Any:
     return answer
 
 
-def _worker(sender: Connection, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _worker(
+    sender: Connection, data: DataSettings, work: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair; it kills us
     try:
-        sender.send(work(*arguments))
+        with use_data(data):
+            sender.send(work(*arguments))
     except TalosError as error:
         sender.send(error)
     except Exception as error:  # the parent reports it; a traceback here would reach the terminal

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from talos_cli.options import complete_models, complete_tasks
+from talos_engine.data.names import catalog_names
 from talos_engine.data.spec import EMBEDDED_TASKS
 
 
@@ -29,8 +30,9 @@ def complete(words: str) -> list[str]:
 
 
 def test_the_functions_return_names_by_their_start() -> None:
-    assert complete_tasks("") == list(EMBEDDED_TASKS.names())
+    assert complete_tasks("") == sorted({*EMBEDDED_TASKS.names(), *catalog_names()})
     assert complete_tasks("di") == ["digits"]
+    assert complete_tasks("mnist") == ["mnist", "mnist-full"]
     assert complete_tasks("zzz") == []
     assert complete_models("tiny") == ["tiny-clip"]
 
@@ -40,12 +42,13 @@ def test_the_functions_return_names_by_their_start() -> None:
     [
         ("talos cali", ["calibrate"]),
         ("talos calibrate --task di", ["digits"]),
+        ("talos calibrate --task resi", ["resisc45"]),
         ("talos finetune --model tiny", ["tiny-clip"]),
         ("talos negate v --control let", ["letters"]),
         ("talos calibrate --method ra", ["random"]),
         ("talos finetune --method no", ["nonlinear"]),
         ("talos add v --method s", ["sum"]),
-        ("talos evaluate --ta", ["--task"]),
+        ("talos evaluate --ta", ["--task", "--task-file"]),
     ],
 )
 def test_bash_offers_names(words: str, expected: list[str]) -> None:

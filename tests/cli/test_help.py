@@ -31,7 +31,17 @@ NAMES = sorted(COMMANDS)
 GROUPS = sorted({name.rsplit(" ", 1)[0] for name in NAMES if " " in name})
 WRITES = {"inspect", "mask union", "mask intersect", "mask subtract"}
 EIGHT = {"calibrate", "finetune", "vector", "add", "negate", "evaluate", "disentangle", "profile"}
-HEAVY = ("torch", "numpy", "open_clip", "transformers", "sklearn", "safetensors", "matplotlib")
+HEAVY = (
+    "torch",
+    "numpy",
+    "datasets",
+    "pyarrow",
+    "open_clip",
+    "transformers",
+    "sklearn",
+    "safetensors",
+    "matplotlib",
+)
 
 
 def test_the_eight_subcommands_and_the_lists_are_there() -> None:
@@ -88,6 +98,7 @@ def test_common_options_are_common(name: str) -> None:
     assert ("--force" in flags) == (name in EIGHT | WRITES), "for commands that write"
     if name in EIGHT - {"vector"}:
         assert flags >= {"--device", "--threads", "--dry-run", "--out", "-o"}
+        assert flags >= {"--data", "--task-file", "--skip-bad", "--max-examples"}
 
 
 def test_version(talos: Callable[..., Any]) -> None:
@@ -102,18 +113,26 @@ def test_no_command_shows_help_and_is_a_usage_error(talos: Callable[..., Any]) -
 
 
 def test_lists_name_what_there_is(talos: Callable[..., Any]) -> None:
+    from talos_engine.data.names import task_names
     from talos_engine.data.spec import EMBEDDED_TASKS
     from talos_engine.models.spec import MODELS
 
     tasks = json.loads(talos("tasks", "--json").out)["tasks"]
-    assert [task["name"] for task in tasks] == list(EMBEDDED_TASKS.names())
-    assert any(task["control"] for task in tasks)
+    assert [task["name"] for task in tasks] == list(task_names())
+    assert {task["name"] for task in tasks if task["control"]} == {"letters", "imagenet"}
     for task in tasks:
-        assert task["available"] == EMBEDDED_TASKS.get(task["name"]).available()
+        embedded = task["name"] in EMBEDDED_TASKS.names()
+        available = embedded and EMBEDDED_TASKS.get(task["name"]).available()
+        assert task["available"] == available, "nothing is in this run's own cache of datasets"
+        assert task["source"] == "embedded" if embedded else task["source"].startswith("hub ")
         assert len(task["classes"]) >= 2
+    assert next(task for task in tasks if task["name"] == "dtd")["sizes"] == {
+        "train": 3760,
+        "test": 1880,
+    }
     models = json.loads(talos("models", "--json").out)["models"]
     assert [model["name"] for model in models] == list(MODELS.names())
-    for command, names in (("tasks", EMBEDDED_TASKS.names()), ("models", MODELS.names())):
+    for command, names in (("tasks", task_names()), ("models", MODELS.names())):
         done = talos(command)
         assert [line.split()[0] for line in done.out.splitlines()] == list(names)
         assert done.err == ""

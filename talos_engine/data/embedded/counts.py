@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talos_engine.data.drawing import (
+    SPLIT_SIZES,
     Points,
     Scene,
     backdrop,
@@ -83,8 +84,7 @@ def draw(rng: np.random.Generator, label: int, roughness: float) -> NDArray[np.u
 
 def load(split: str) -> RawExamples:
     """The examples of ``"train"`` or ``"test"``, in a fixed order."""
-    examples = draw_split("counts", split, len(CLASS_NAMES), draw, ROUGHNESS)
-    return RawExamples(sketch(examples.images), examples.labels)
+    return draw_split("counts", split, len(CLASS_NAMES), draw, ROUGHNESS, sketch)
 
 
 EMBEDDED_TASKS.register("counts")(
@@ -94,5 +94,6 @@ EMBEDDED_TASKS.register("counts")(
         class_names=CLASS_NAMES,
         templates=("{}", "a picture of {}", "a picture with {}", "there are {}"),
         load=load,
+        sizes=SPLIT_SIZES,
     )
 )

@@ -44,5 +44,6 @@ EMBEDDED_TASKS.register("digits")(
         class_names=CLASS_NAMES,
         templates=("the digit {}", "a picture of the digit {}", "a handwritten {}"),
         load=load,
+        sizes={"train": SPLITS.train, "test": SPLITS.test},
     )
 )

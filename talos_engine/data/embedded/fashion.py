@@ -90,6 +90,7 @@ EMBEDDED_TASKS.register("fashion")(
         class_names=CLASS_NAMES,
         templates=("a {}", "a picture of a {}", "a photo of a {}", "clothes: a {}"),
         load=load,
+        sizes={"train": TRAIN_ROWS.train, "test": TEST_ROWS.test},
         available=available,
     )
 )

@@ -7,7 +7,14 @@ import string
 import numpy as np
 from numpy.typing import NDArray
 
-from talos_engine.data.drawing import CANVAS, Scene, backdrop, contrasting_colours, draw_split
+from talos_engine.data.drawing import (
+    CANVAS,
+    SPLIT_SIZES,
+    Scene,
+    backdrop,
+    contrasting_colours,
+    draw_split,
+)
 from talos_engine.data.glyphs import TEXT_FONTS, glyph_mask
 from talos_engine.data.spec import EMBEDDED_TASKS, RawExamples, TaskSpec
 
@@ -46,6 +53,7 @@ EMBEDDED_TASKS.register("letters")(
         class_names=CLASS_NAMES,
         templates=("the letter {}", "a picture of the letter {}", "a capital letter {}"),
         load=load,
+        sizes=SPLIT_SIZES,
         control=True,
     )
 )

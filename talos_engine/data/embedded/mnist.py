@@ -56,6 +56,7 @@ EMBEDDED_TASKS.register("mnist")(
         class_names=CLASS_NAMES,
         templates=("the number {}", "a picture of the number {}", "a handwritten number {}"),
         load=load,
+        sizes={"train": SPLITS.train, "test": SPLITS.test},
         available=lambda: _source() is not None,
     )
 )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talos_engine.data.drawing import (
+    SPLIT_SIZES,
     Points,
     Scene,
     backdrop,
@@ -84,8 +85,7 @@ def draw(rng: np.random.Generator, label: int, roughness: float) -> NDArray[np.u
 
 def load(split: str) -> RawExamples:
     """The examples of ``"train"`` or ``"test"``, in a fixed order."""
-    examples = draw_split("shapes", split, len(CLASS_NAMES), draw, ROUGHNESS)
-    return RawExamples(sketch(examples.images), examples.labels)
+    return draw_split("shapes", split, len(CLASS_NAMES), draw, ROUGHNESS, sketch)
 
 
 EMBEDDED_TASKS.register("shapes")(
@@ -95,5 +95,6 @@ EMBEDDED_TASKS.register("shapes")(
         class_names=CLASS_NAMES,
         templates=("a {}", "a picture of a {}", "a drawing of a {}", "the shape of a {}"),
         load=load,
+        sizes=SPLIT_SIZES,
     )
 )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from talos_engine.data.drawing import (
     CANVAS,
+    SPLIT_SIZES,
     Colour,
     Points,
     Scene,
@@ -157,8 +158,7 @@ def draw(rng: np.random.Generator, label: int, roughness: float) -> NDArray[np.u
 
 def load(split: str) -> RawExamples:
     """The examples of ``"train"`` or ``"test"``, in a fixed order."""
-    examples = draw_split("signs", split, len(CLASS_NAMES), draw, ROUGHNESS)
-    return RawExamples(emboss(examples.images), examples.labels)
+    return draw_split("signs", split, len(CLASS_NAMES), draw, ROUGHNESS, emboss)
 
 
 EMBEDDED_TASKS.register("signs")(
@@ -168,5 +168,6 @@ EMBEDDED_TASKS.register("signs")(
         class_names=CLASS_NAMES,
         templates=("a {} sign", "a {} traffic sign", "a picture of a {} sign"),
         load=load,
+        sizes=SPLIT_SIZES,
     )
 )

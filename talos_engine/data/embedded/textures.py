@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from talos_engine.data.drawing import SIZE, contrasting_colours, draw_split, to_bytes
+from talos_engine.data.drawing import SIZE, SPLIT_SIZES, contrasting_colours, draw_split, to_bytes
 from talos_engine.data.spec import EMBEDDED_TASKS, RawExamples, TaskSpec
 from talos_engine.data.views import emboss
 
@@ -141,8 +141,7 @@ def draw(rng: np.random.Generator, label: int, roughness: float) -> NDArray[np.u
 
 def load(split: str) -> RawExamples:
     """The examples of ``"train"`` or ``"test"``, in a fixed order."""
-    examples = draw_split("textures", split, len(CLASS_NAMES), draw, ROUGHNESS)
-    return RawExamples(emboss(examples.images), examples.labels)
+    return draw_split("textures", split, len(CLASS_NAMES), draw, ROUGHNESS, emboss)
 
 
 EMBEDDED_TASKS.register("textures")(
@@ -152,5 +151,6 @@ EMBEDDED_TASKS.register("textures")(
         class_names=CLASS_NAMES,
         templates=("a texture of {}", "a pattern of {}", "a picture of {}", "{}"),
         load=load,
+        sizes=SPLIT_SIZES,
     )
 )

@@ -1,0 +1,199 @@
+"""From what a source writes in its label column to the classes of a task."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from talos_engine.data.settings import current_data
+from talos_engine.data.source import Source, Table
+from talos_engine.errors import DataError
+
+BAD = -1
+"""Label of a row that cannot be used."""
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of a task, and how a source may call them.
+
+    Args:
+        task: Name of the task, for messages.
+        names: Human-readable names, index = label.
+        aliases: What the task's own source calls them, where that differs, in the same order.
+        in_order: Whether a source whose names are all its own, but as many, has the same order.
+    """
+
+    task: str
+    names: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    in_order: bool = False
+
+    def positions(self) -> dict[str, int]:
+        """Label by name, names simplified."""
+        known = {simplify(name): label for label, name in enumerate(self.aliases)}
+        return known | {simplify(name): label for label, name in enumerate(self.names)}
+
+    def find(self, name: str, known: Mapping[str, int]) -> int:
+        """Label of the class that a source calls ``name``; ``BAD`` where there is none.
+
+        A number is taken as a label unless it is a class's name.
+        """
+        text = simplify(name)
+        if text in known:
+            return known[text]
+        if text.isascii() and text.isdigit() and int(text) < len(self.names):
+            return int(text)
+        return BAD
+
+
+def simplify(name: str) -> str:
+    """A name without what writers of file names change: case, spaces, punctuation."""
+    return " ".join(re.findall(r"\w+", name.replace("_", " ").casefold()))
+
+
+def read_labels(table: Table, column: str, classes: ClassList) -> tuple[NDArray[np.int64], str]:
+    """The label of every row of a table, ``BAD`` where it cannot be used, and the first problem.
+
+    Args:
+        table: A split of a source.
+        column: Its label column.
+        classes: The classes of the task.
+
+    Returns:
+        int64 of shape (rows of the table,), and a message naming a row, empty if all is well.
+
+    Raises:
+        DataError: the column holds no labels at all.
+    """
+    feature = table.dataset.features[column]
+    cells = _cells(table, column)
+    names = getattr(feature, "names", None)
+    if names is not None:
+        lookup = _match(names, classes, table.where)
+        labels = [_at(lookup, cell) for cell in cells]
+        described: Sequence[Any] = [_named(names, cell) for cell in cells]
+    else:
+        kind = getattr(feature, "dtype", "")
+        if "float" in kind:  # what CSV makes of numbers where one is missing
+            cells = [_whole(cell) for cell in cells]
+        elif "int" not in kind and kind not in ("string", "large_string", "null"):
+            raise DataError(
+                f"{table.where}: column {column!r} holds {kind or 'lists'}, not labels",
+                "labels are numbers from 0, or names of classes",
+            )
+        known = classes.positions()
+        labels = [_label_of(cell, classes, known) for cell in cells]
+        described = cells
+    found = np.array(labels, dtype=np.int64)
+    rows = np.arange(len(found)) if table.rows is None else np.array(table.rows)
+    bad = rows[found[rows] == BAD]
+    if not len(bad):
+        return found, ""
+    return found, _complain(table.where, int(bad[0]), described[int(bad[0])], classes)
+
+
+def read_class_names(source: Source) -> tuple[str, ...]:
+    """The classes that the training split of a source has, their names made readable.
+
+    Raises:
+        DataError: its labels are bare numbers.
+    """
+    table = source.open("train")
+    check_column(table, source.label)
+    feature = table.dataset.features[source.label]
+    names = getattr(feature, "names", None)
+    if names is None:
+        if getattr(feature, "dtype", "") not in ("string", "large_string"):
+            raise DataError(
+                f"{table.where}: the labels in {source.label!r} are no names, "
+                "and the task declares none",
+                "declare the task in TOML with class_names, see --task-file",
+            )
+        names = sorted({cell for cell in _cells(table, source.label) if cell})
+    return tuple(name.replace("_", " ").strip() for name in names)
+
+
+def check_column(table: Table, name: str) -> None:
+    """Raise unless the table has a column of this name.
+
+    Raises:
+        DataError: it has not; its columns are listed.
+    """
+    columns = table.dataset.column_names
+    if name not in columns:
+        raise DataError(
+            f"{table.where} has no column {name!r}: it has {', '.join(columns) or 'none'}",
+            "name its columns under [source] of a task file: image = …, label = …",
+        )
+
+
+def _cells(table: Table, column: str) -> list[Any]:
+    arrow = table.dataset.select_columns([column]).with_format("arrow")[:]
+    cells: list[Any] = arrow.column(column).to_pylist()
+    return cells
+
+
+def _match(names: Sequence[str], classes: ClassList, where: str) -> list[int]:
+    """The task's label of each class that a source declares.
+
+    Raises:
+        DataError: the task does not have one of them.
+    """
+    known = classes.positions()
+    found = [classes.find(name, known) for name in names]
+    if BAD not in found and len(set(found)) == len(found):
+        return found
+    if classes.in_order and len(names) == len(classes.names):
+        current_data().note(
+            f"{where}: its class names are not those of task {classes.task!r}; there are as many, "
+            "and they are taken to be in the same order"
+        )
+        return list(range(len(names)))
+    unknown = next((name for name, label in zip(names, found, strict=True) if label == BAD), None)
+    if unknown is None:
+        raise DataError(f"{where}: two of its classes are the same class of task {classes.task!r}")
+    raise DataError(
+        f"{where}: task {classes.task!r} has no class {unknown!r}", f"its classes: {_some(classes)}"
+    )
+
+
+def _at(lookup: Sequence[int], cell: Any) -> int:
+    return lookup[cell] if cell is not None and 0 <= cell < len(lookup) else BAD
+
+
+def _named(names: Sequence[str], cell: Any) -> Any:
+    return names[cell] if cell is not None and 0 <= cell < len(names) else cell
+
+
+def _label_of(cell: Any, classes: ClassList, known: Mapping[str, int]) -> int:
+    if isinstance(cell, str):
+        return classes.find(cell, known)
+    return cell if isinstance(cell, int) and 0 <= cell < len(classes.names) else BAD
+
+
+def _whole(cell: Any) -> Any:
+    """A float as the whole number it is; ``None`` where it is missing."""
+    if cell is None or math.isnan(cell):
+        return None
+    return int(cell) if cell == cell // 1 else cell
+
+
+def _complain(where: str, row: int, cell: Any, classes: ClassList) -> str:
+    place = f"{where}, row {row}"
+    if cell is None or cell == "":
+        return f"{place}: there is no label"
+    if isinstance(cell, str):
+        return f"{place}: task {classes.task!r} has no class {cell!r}; it has {_some(classes)}"
+    return f"{place} has label {cell}, outside the {len(classes.names)} classes"
+
+
+def _some(classes: ClassList) -> str:
+    shown = ", ".join(classes.names[:8])
+    return shown if len(classes.names) <= 8 else f"{shown}, … ({len(classes.names)})"

@@ -1,0 +1,123 @@
+"""What a run says about its data: other places for it, tolerance of broken rows, a limit.
+
+These settings hold for everything inside ``with use_data(settings)``, as they concern every task
+that a command touches, however it came by the task's name. What was skipped and what people should
+know is collected on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from talos_engine.configuration import check_at_least
+from talos_engine.errors import DataError, OptionError
+from talos_engine.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What a run says about its data.
+
+    Args:
+        path: Data of the one task of the run, whatever its name.
+        paths: Data of tasks by name; the tasks' own sources are not asked.
+        task_files: TOML files that declare tasks.
+        skip_bad: Leave out rows that cannot be used instead of refusing them.
+        max_examples: Keep at most this many examples of each split, always the same ones; 0 keeps
+            all.
+
+    Raises:
+        OptionError: ``max_examples`` is negative, or ``path`` and ``paths`` are both given.
+        DataError: a path does not exist.
+    """
+
+    path: Path | None = None
+    paths: Mapping[str, Path] = field(default_factory=dict)
+    task_files: tuple[Path, ...] = ()
+    skip_bad: bool = False
+    max_examples: int = 0
+
+    def __post_init__(self) -> None:
+        check_at_least("max-examples", self.max_examples, 0)
+        if self.path is not None and self.paths:
+            raise OptionError(
+                f"--data {self.path} names no task, other --data do",
+                "say --data TASK=PATH for each",
+            )
+        for path in (*self.paths.values(), *([self.path] if self.path is not None else [])):
+            if not path.exists():
+                raise DataError(f"there is no file or folder {path}", "it was given with --data")
+
+
+@dataclass
+class DataRun:
+    """The settings of a run and what came of them.
+
+    Args:
+        settings: What the run says about its data.
+        progress: Told while images are decoded.
+        notes: Sentences that people should read.
+        skipped: Rows left out, by task and by split and reason (``train_labels``, ``val_images``).
+        known: What was opened already, by what it is.
+    """
+
+    settings: DataSettings = field(default_factory=DataSettings)
+    progress: Progress = silent
+    notes: list[str] = field(default_factory=list)
+    skipped: dict[str, dict[str, int]] = field(default_factory=dict)
+    known: dict[Any, Any] = field(default_factory=dict)
+    _only: str = ""
+
+    def path_of(self, task: str) -> Path | None:
+        """Where the run says the data of ``task`` is, if it says so.
+
+        Raises:
+            OptionError: one nameless path is given, and this is the run's second task.
+        """
+        if self.settings.path is None:
+            return self.settings.paths.get(task)
+        if self._only and self._only != task:
+            raise OptionError(
+                f"--data {self.settings.path} could be of {self._only!r} or {task!r}",
+                f"say --data {self._only}={self.settings.path}",
+            )
+        self._only = task
+        return self.settings.path
+
+    def note(self, text: str) -> None:
+        """Tell people something, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def report_skipped(self, task: str, split: str, what: str, count: int) -> None:
+        """Take note that ``count`` rows of a split were left out for their labels or images."""
+        if count:
+            self.skipped.setdefault(task, {})[f"{split}_{what}"] = count
+
+    def report(self) -> dict[str, Any]:
+        """What belongs into a command's JSON: the counts of skipped rows, if any."""
+        return {"skipped": self.skipped} if self.skipped else {}
+
+
+_CURRENT: ContextVar[DataRun | None] = ContextVar("talos_data", default=None)
+
+
+def current_data() -> DataRun:
+    """The run that is going on; outside ``use_data`` one with default settings."""
+    return _CURRENT.get() or DataRun()
+
+
+@contextmanager
+def use_data(settings: DataSettings) -> Iterator[DataRun]:
+    """Let ``settings`` hold for everything inside; gives what collects notes and counts."""
+    run = DataRun(settings)
+    token = _CURRENT.set(run)
+    try:
+        yield run
+    finally:
+        _CURRENT.reset(token)

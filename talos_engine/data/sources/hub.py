@@ -1,0 +1,139 @@
+"""Source ``hub``: a dataset on the Hugging Face Hub, or its copy in the local cache.
+
+Without network, or with ``HF_HUB_OFFLINE=1``, only the cached copy is used; nothing is tried
+again and again. No code from the hub is ever run: ``datasets`` no longer has any.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from talos_engine.data.source import SOURCE_KINDS, Source, SourceKind, Table, reading
+from talos_engine.errors import DataError
+
+_PATIENCE = 3.0  # seconds to wait for the hub's port
+_YES = frozenset(("1", "ON", "YES", "TRUE"))
+
+
+@dataclass(frozen=True)
+class HubSource(Source):
+    """A dataset on the hub.
+
+    Args:
+        repo: ``OWNER/NAME``.
+        config: Name of its configuration; empty for the default one.
+        revision: Commit or tag to pin; empty for the newest.
+        image: Column of the images.
+        label: Column of the labels.
+        train: The hub's name of the training split.
+        test: The hub's name of the test split.
+    """
+
+    repo: str
+    config: str = ""
+    revision: str = ""
+    image: str = "image"
+    label: str = "label"
+    train: str = "train"
+    test: str = "test"
+
+    def open(self, split: str) -> Table:
+        """One split, downloaded where it is not cached yet.
+
+        Raises:
+            DataError: it can be had neither from the cache nor from the hub.
+        """
+        import datasets
+
+        self.require(self.repo)
+        offline = self._offline()
+        where = f"hub dataset {self.repo}"
+        with reading(where), _offline_mode(offline):
+            if not offline:
+                datasets.enable_progress_bars()  # a download may take long
+            dataset = datasets.load_dataset(
+                self.repo,
+                self.config or None,
+                split=self.own_split(split),
+                revision=None if offline else self.revision or None,
+            )
+        return Table(dataset, f"{where}, split {self.own_split(split)!r}", None)
+
+    def available(self) -> bool:
+        """Whether a prepared copy lies in the cache of ``datasets``."""
+        owner, _, name = self.repo.rpartition("/")
+        folder = cache_folder() / (f"{owner}___{name}" if owner else name)
+        copies = folder.glob(f"{self.config or '*'}/*/{self.revision or '*'}/*.arrow")
+        return next(copies, None) is not None
+
+    def _offline(self) -> bool:
+        return is_offline() or not hub_answers()
+
+    def require(self, task: str) -> None:
+        """Raise unless the data is cached or the hub answers."""
+        if self.available() or not self._offline():
+            return
+        reason = "HF_HUB_OFFLINE is set" if is_offline() else "the hub cannot be reached"
+        pinned = f" at {self.revision}" if self.revision else ""
+        raise DataError(
+            f"the data of task {task!r} ({self.repo}{pinned} on the Hugging Face Hub) is not on "
+            f"this machine, and {reason}",
+            "three ways on: your own copy with --data PATH; a copy in the cache "
+            f"({cache_folder()}), made once with network; an embedded task, see talos tasks",
+        )
+
+    def describe(self) -> str:
+        """The repository."""
+        return f"hub {self.repo}"
+
+
+def cache_folder() -> Path:
+    """Where ``datasets`` keeps prepared copies, found as it finds it but without importing it."""
+    own = os.environ.get("HF_DATASETS_CACHE")
+    if own:
+        return Path(own).expanduser()
+    general = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_HOME") or general).expanduser() / "datasets"
+
+
+def is_offline() -> bool:
+    """Whether the user forbids asking the hub."""
+    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+    return any(os.environ.get(name, "").upper() in _YES for name in names)
+
+
+@cache
+def hub_answers() -> bool:
+    """Whether the hub's port answers; taken for granted behind a proxy. Asked once per process."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+        return True
+    place = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    port = place.port or (80 if place.scheme == "http" else 443)
+    try:
+        socket.create_connection((place.hostname or "", port), _PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _offline_mode(offline: bool) -> Iterator[None]:
+    """Keep ``datasets`` from asking a hub that does not answer, five times with growing pauses."""
+    import datasets
+
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = before or offline
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+SOURCE_KINDS.register("hub")(SourceKind("hub", HubSource, lambda path: False, local=False))

@@ -1,0 +1,118 @@
+"""Each task of the catalog reads a data set of its own schema; its names and prompts are sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+from talos_engine.data.declaration import check_template, read_catalog
+from talos_engine.data.finding import find_task, list_tasks
+from talos_engine.data.names import catalog_names, task_names
+from talos_engine.data.sources import hub
+from talos_engine.data.sources.hub import HubSource
+from talos_engine.data.splits import load_split
+
+CLASSES = {
+    "cars": 196,
+    "dtd": 47,
+    "eurosat": 10,
+    "gtsrb": 43,
+    "imagenet": 1000,
+    "mnist-full": 10,
+    "resisc45": 45,
+    "sun397": 397,
+    "svhn": 10,
+}
+# What the cards of the hub's repositories declare where it differs from our class names.
+DECLARED = {
+    "imagenet": [f"thing {number}, synonym" for number in range(1000)],
+    "sun397": [f"/a/{number}" for number in range(397)],
+}
+
+
+def test_the_catalog_has_the_eight_tasks_of_the_paper_and_its_control() -> None:
+    assert set(catalog_names()) == set(CLASSES)
+    assert [spec.name for spec in list_tasks()] == list(task_names())
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_each_is_declared_soundly(name: str) -> None:
+    declaration = read_catalog(name)
+    assert declaration.name == name
+    assert declaration.description
+    assert declaration.control == (name == "imagenet")
+    assert len(declaration.class_names) == CLASSES[name]
+    assert len({*declaration.class_names}) >= CLASSES[name] - 2, "ImageNet has two twins"
+    assert not any("_" in each for each in declaration.class_names), "human-readable"
+    assert len(declaration.templates) >= 1
+    for template in declaration.templates:
+        check_template(template, name)
+    assert isinstance(declaration.source, HubSource)
+    assert declaration.source.repo.count("/") == 1
+
+
+def test_the_names_and_prompts_of_imagenet_are_open_clips() -> None:
+    from open_clip import zero_shot_metadata
+
+    declaration = read_catalog("imagenet")
+    assert list(declaration.class_names) == list(zero_shot_metadata.IMAGENET_CLASSNAMES)
+    prompts = [template("x") for template in zero_shot_metadata.OPENAI_IMAGENET_TEMPLATES]
+    assert [template.format("x") for template in declaration.templates] == prompts
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_data_set_of_the_same_schema_is_read(
+    tmp_path: Path, png: Callable[..., bytes], using: Callable[..., Any], name: str
+) -> None:
+    declaration = read_catalog(name)
+    source = declaration.source
+    assert isinstance(source, HubSource)
+    count = CLASSES[name]
+    names = DECLARED.get(name, list(declaration.class_names))
+    features = datasets.Features(
+        {source.image: datasets.Image(), source.label: datasets.ClassLabel(names=names)}
+    )
+    labels = [0, 1, count - 1, 2, 5] * 4
+
+    def part(start: int) -> datasets.Dataset:
+        images = [{"bytes": png(start + row), "path": None} for row in range(len(labels))]
+        return datasets.Dataset.from_dict({source.image: images, source.label: labels}, features)
+
+    splits = {source.train: part(0), source.test: part(100), "contrast": part(200)}
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "saved"))
+    run = using(paths={name: tmp_path / "saved"})
+    spec = find_task(name)
+    assert spec.class_names == declaration.class_names
+    assert spec.templates == declaration.templates
+    test = load_split(spec, "test")
+    assert test.labels.tolist() == labels
+    parts = [load_split(spec, split) for split in ("train", "val")]
+    assert [len(each) for each in parts] == [18, 2]
+    assert sorted(np.concatenate([each.labels for each in parts])) == sorted(labels)
+    assert [image.data for image in test.images.encoded()] == [png(100 + row) for row in range(20)]
+    assert bool(run.notes) == (name in DECLARED), "an order taken for granted is said"
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_hub_has_what_the_catalog_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    if hub.is_offline() or not hub.hub_answers():
+        pytest.skip("the hub cannot be reached")
+    declaration = read_catalog(name)
+    source = declaration.source
+    assert isinstance(source, HubSource)
+    if name == "imagenet":
+        pytest.skip("the repository is gated")
+    info = datasets.load_dataset_builder(source.repo, source.config or None).info
+    feature = info.features[source.label]
+    assert isinstance(info.features[source.image], datasets.Image)
+    assert len(feature.names) == len(declaration.class_names)
+    for split, size in declaration.sizes.items():
+        assert info.splits[source.own_split(split)].num_examples == size
+    assert {source.train, source.test} <= set(info.splits)

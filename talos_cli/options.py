@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from talos_cli.errors import reported
 from talos_cli.render import Terminal
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 MASK_RULES = list_names("talos_engine.masking.rules")
 FINETUNE_METHODS = list_names("talos_engine.training.methods")
-MERGE_METHODS = list_names("talos_engine.merging.methods")
 GRIDS = ("paper", "plain", "union")
 
 Check = Callable[[Any], Any]
@@ -50,41 +48,6 @@ def complete(package: str) -> Callable[[str], list[str]]:
         return [name for name in list_names(package) if name.startswith(incomplete)]
 
     return names
-
-
-def takes_pairs(*names: str) -> type[TyperCommand]:
-    """Command class whose repeatable options of these names take two words each time.
-
-    Typer knows pairs and repeatable options, but not both at once. The options are declared as
-    lists of text with ``parser=whole`` and ``callback=scored_fraction``.
-    """
-
-    class TakesPairs(TyperCommand):
-        def __init__(self, *arguments: Any, **named: Any) -> None:
-            super().__init__(*arguments, **named)
-            for parameter in self.params:
-                if parameter.name in names:
-                    parameter.nargs = 2
-
-    return TakesPairs
-
-
-def whole(value: Any) -> Any:
-    """Parser that leaves a value as it is."""
-    return value
-
-
-def scored_fraction(pairs: list[Any] | None) -> list[tuple[Path, float]]:
-    """Callback that makes pairs of a file and a number of what was given."""
-    found = []
-    for pair in pairs or ():
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise typer.BadParameter(f"{pair!r} is no pair of a scores file and a fraction")
-        try:
-            found.append((Path(str(pair[0])), float(pair[1])))
-        except (TypeError, ValueError):
-            raise typer.BadParameter(f"{pair[1]!r} is not a number") from None
-    return found
 
 
 def complete_tasks(incomplete: str) -> list[str]:
@@ -117,92 +80,6 @@ Grid = Annotated[
         metavar="|".join(GRIDS),
         callback=one_of("grid", GRIDS),
         show_default="union",
-    ),
-]
-MergeName = Annotated[
-    str,
-    typer.Option(
-        "--method",
-        help="How vectors are combined.",
-        metavar="|".join(MERGE_METHODS),
-        autocompletion=complete("talos_engine.merging.methods"),
-        callback=one_of("merging method", MERGE_METHODS),
-    ),
-]
-Dialect = Annotated[
-    str | None,
-    typer.Option(
-        help="ties, dare, breadcrumbs: semantics of the method's authors or of mergekit.",
-        metavar="official|mergekit",
-        show_default="official",
-    ),
-]
-Scope = Annotated[
-    str | None,
-    typer.Option(
-        help="ties, breadcrumbs: rank entries in the whole vector, their tensor or their row.",
-        metavar="global|tensor|row",
-        show_default="ties global, breadcrumbs row; mergekit tensor",
-    ),
-]
-TiesDensity = Annotated[
-    float | None,
-    typer.Option(help="ties: share of entries kept.", show_default="0.2; mergekit 1"),
-]
-TiesMerge = Annotated[
-    str | None,
-    typer.Option(
-        help="ties: divide by the number of agreeing entries, or not.",
-        metavar="mean|sum",
-        show_default="mean",
-    ),
-]
-DareDrop = Annotated[
-    float | None,
-    typer.Option(help="dare: probability of dropping an entry.", show_default="0.9; mergekit 0"),
-]
-BreadcrumbsOutliers = Annotated[
-    float | None,
-    typer.Option(
-        help="breadcrumbs: share of the largest entries left out.",
-        show_default="0.1; mergekit 0.01",
-    ),
-]
-BreadcrumbsDensity = Annotated[
-    float | None,
-    typer.Option(
-        help="breadcrumbs: share of entries kept below the outliers.",
-        show_default="0.2; mergekit 1",
-    ),
-]
-TallLambda = Annotated[
-    float | None,
-    typer.Option(
-        help="tall, consensus: how much a task's own change must outweigh the others'.",
-        show_default="0.4; tall --search: tuned per task",
-    ),
-]
-ConsensusThreshold = Annotated[
-    int | None,
-    typer.Option(help="consensus: tasks that must want an entry.", show_default="2"),
-]
-AdaMergingSteps = Annotated[
-    int | None,
-    typer.Option(help="adamerging: steps of learning.", show_default="500"),
-]
-AdaMergingLr = Annotated[
-    float | None,
-    typer.Option(help="adamerging: learning rate.", show_default="0.001"),
-]
-AdaMergingMax = Annotated[
-    float | None,
-    typer.Option(help="adamerging: largest coefficient.", show_default="1, times 1/(1−sparsity)"),
-]
-Transductive = Annotated[
-    bool,
-    typer.Option(
-        "--transductive",
-        help="adamerging: learn on test inputs, without labels, as its authors did.",
     ),
 ]
 

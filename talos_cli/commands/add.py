@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from talos_cli import options
+from talos_cli import merge_options, options
 from talos_cli.options import Shared, command
 from talos_cli.render import Terminal, percent
 
@@ -22,20 +22,20 @@ def add(
         list[Path], typer.Argument(help="Task vectors.", metavar="V1 V2 …", show_default=False)
     ],
     model: options.BaseModel = None,
-    method: options.MergeName = "sum",
-    dialect: options.Dialect = None,
-    scope: options.Scope = None,
-    ties_density: options.TiesDensity = None,
-    ties_merge: options.TiesMerge = None,
-    dare_drop: options.DareDrop = None,
-    breadcrumbs_outliers: options.BreadcrumbsOutliers = None,
-    breadcrumbs_density: options.BreadcrumbsDensity = None,
-    tall_lambda: options.TallLambda = None,
-    consensus_threshold: options.ConsensusThreshold = None,
-    adamerging_steps: options.AdaMergingSteps = None,
-    adamerging_lr: options.AdaMergingLr = None,
-    adamerging_max: options.AdaMergingMax = None,
-    transductive: options.Transductive = False,
+    method: merge_options.MergeName = "sum",
+    dialect: merge_options.Dialect = None,
+    scope: merge_options.Scope = None,
+    ties_density: merge_options.TiesDensity = None,
+    ties_merge: merge_options.TiesMerge = None,
+    dare_drop: merge_options.DareDrop = None,
+    breadcrumbs_outliers: merge_options.BreadcrumbsOutliers = None,
+    breadcrumbs_density: merge_options.BreadcrumbsDensity = None,
+    tall_lambda: merge_options.TallLambda = None,
+    consensus_threshold: merge_options.ConsensusThreshold = None,
+    adamerging_steps: merge_options.AdaMergingSteps = None,
+    adamerging_lr: merge_options.AdaMergingLr = None,
+    adamerging_max: merge_options.AdaMergingMax = None,
+    transductive: merge_options.Transductive = False,
     coef: Annotated[
         list[float] | None,
         typer.Option(help="Coefficient: once for all vectors, or once per vector, any sign."),

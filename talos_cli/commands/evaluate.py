@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from talos_cli import options
+from talos_cli import options, pairs
 from talos_cli.options import Shared, command
 from talos_cli.render import label_scores, percent
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from talos_engine.workflows.prune import PruneRequest
 
 SPLITS = ("test", "val", "train")
-Evaluate = options.takes_pairs("prune_lowest", "perturb_lowest")
+Evaluate = pairs.takes_pairs("prune_lowest", "perturb_lowest")
 
 
 @command(draws=False)
@@ -67,8 +67,8 @@ def evaluate(
             help="Zero the share F of the base's entries that this scores file ranks lowest, and "
             "compare with the untouched base. Repeatable.",
             metavar="SCORES F",
-            parser=options.whole,
-            callback=options.scored_fraction,
+            parser=pairs.whole,
+            callback=pairs.scored_fraction,
         ),
     ] = None,
     perturb_lowest: Annotated[
@@ -77,8 +77,8 @@ def evaluate(
             help="The same with Gaussian noise of twice these entries' standard deviation instead "
             "of zeros. Repeatable.",
             metavar="SCORES F",
-            parser=options.whole,
-            callback=options.scored_fraction,
+            parser=pairs.whole,
+            callback=pairs.scored_fraction,
         ),
     ] = None,
     seed: Annotated[

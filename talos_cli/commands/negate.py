@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from talos_cli import options
+from talos_cli import merge_options, options
 from talos_cli.options import Shared, command
 from talos_cli.render import percent
 
@@ -17,22 +17,22 @@ def negate(
     *,
     vector: Annotated[Path, typer.Argument(help="Task vector.", metavar="V", show_default=False)],
     model: options.BaseModel = None,
-    method: options.MergeName = "sum",
+    method: merge_options.MergeName = "sum",
     others: Annotated[
         list[Path] | None,
         typer.Option(
             "--with", help="Vector of another task, for ties, tall, consensus; repeatable."
         ),
     ] = None,
-    dialect: options.Dialect = None,
-    scope: options.Scope = None,
-    ties_density: options.TiesDensity = None,
-    ties_merge: options.TiesMerge = None,
-    dare_drop: options.DareDrop = None,
-    breadcrumbs_outliers: options.BreadcrumbsOutliers = None,
-    breadcrumbs_density: options.BreadcrumbsDensity = None,
-    tall_lambda: options.TallLambda = None,
-    consensus_threshold: options.ConsensusThreshold = None,
+    dialect: merge_options.Dialect = None,
+    scope: merge_options.Scope = None,
+    ties_density: merge_options.TiesDensity = None,
+    ties_merge: merge_options.TiesMerge = None,
+    dare_drop: merge_options.DareDrop = None,
+    breadcrumbs_outliers: merge_options.BreadcrumbsOutliers = None,
+    breadcrumbs_density: merge_options.BreadcrumbsDensity = None,
+    tall_lambda: merge_options.TallLambda = None,
+    consensus_threshold: merge_options.ConsensusThreshold = None,
     coef: Annotated[
         float | None, typer.Option(help="Coefficient; the vector is subtracted times it.")
     ] = None,

@@ -86,6 +86,8 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
     with open_inputs(request.vectors, request.model, given) as inputs:
         tasks = [vector.header.task for vector in inputs.vectors]
         check_tasks(request, method, tasks)
+        if request.search:
+            check_single_base(inputs.weights, inputs.vectors[0].header.base, inputs.paths[0])
         ordered = [given[position] if given else 1.0 for position in inputs.order]
         context = MergeContext(request.common.seed)
         if method.learns:
@@ -94,7 +96,6 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         coef = request.coefs[0] if len(request.coefs) == 1 else 1.0
         found = [FoundModel(combine, config, coef) for combine in merge.models]
         if request.search:
-            check_single_base(inputs.weights, inputs.vectors[0].header.base, inputs.paths[0])
             search = ModelSearch(
                 method=method,
                 config=config,

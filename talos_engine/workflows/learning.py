@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from talos_engine.artifacts import LINEARIZED
 from talos_engine.data.splits import find_task
-from talos_engine.errors import OptionError
+from talos_engine.errors import MismatchError, OptionError
 from talos_engine.evaluation.accuracy import EvaluationTask
 from talos_engine.evaluation.editing import EditedEncoder
 from talos_engine.evaluation.entropy import EntropySlope
@@ -46,8 +47,13 @@ def open_context(
         progress: Told how far the method is.
 
     Raises:
-        MismatchError: a vector changes tensors outside the encoder.
+        MismatchError: a vector changes tensors outside the encoder, or is of a linearized model.
     """
+    if inputs.evaluation == LINEARIZED:
+        raise MismatchError(
+            f"{inputs.paths[0]} is evaluated linearized; coefficients are learned on plain models",
+            "choose one coefficient with --method sum --search",
+        )
     names = check_learning_tasks([vector.header.task for vector in inputs.vectors])
     session = open_session(inputs.resident(), common.runtime())
     for vector, path in zip(inputs.vectors, inputs.paths, strict=True):

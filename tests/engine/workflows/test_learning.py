@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from talos_engine.artifacts import hash_tensors, read_checkpoint, read_vector, write_vector
-from talos_engine.errors import OptionError
+from talos_engine.errors import MismatchError, OptionError
 from talos_engine.workflows import opening
 from talos_engine.workflows.add import AddRequest, add_vectors
 from talos_engine.workflows.learning import unlabeled_part
@@ -111,3 +111,21 @@ def test_what_cannot_be_learned(toy_files: Any, tmp_path: Path) -> None:
             )
         )
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
+
+
+def test_linearized_vectors_are_refused(toy_files: Any, tmp_path: Path) -> None:
+    """And ``sum`` of them records that the result is evaluated linearized."""
+    paths = []
+    for task in "ab":
+        vector = read_vector(toy_files.vector(task))
+        config = {**vector.header.config, "evaluation": "linearized"}
+        header = dataclasses.replace(vector.header, config=config)
+        paths.append(tmp_path / f"{task}.vector.safetensors")
+        write_vector(paths[-1], dataclasses.replace(vector, header=header))
+    before = set(tmp_path.iterdir())
+    asked = dataclasses.replace(request(toy_files, tmp_path / "m"), vectors=tuple(paths))
+    with pytest.raises(MismatchError, match="evaluated linearized"):
+        add_vectors(asked)
+    assert set(tmp_path.iterdir()) == before
+    add_vectors(AddRequest(tuple(paths), tmp_path / "s", coefs=(1.0,), common=CPU))
+    assert read_checkpoint(tmp_path / "s").header.config["evaluation"] == "linearized"

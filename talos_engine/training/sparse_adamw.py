@@ -59,6 +59,7 @@ class SparseAdamW:
         ]
         self.sizes = [len(piece) for piece in pieces]
         self.values = torch.cat(pieces).requires_grad_()
+        self._gradients = torch.empty_like(self.values)  # kept: fresh pages cost more than copies
         self.optimizer = torch.optim.AdamW(
             [self.values],
             betas=(config.beta1, config.beta2),
@@ -68,13 +69,18 @@ class SparseAdamW:
         )
 
     def gather_gradients(self) -> Tensor:
-        """Gradients of the live entries, flat, shape (live,)."""
-        pieces = []
-        for name, parameter in self.parameters.items():
+        """Gradients of the live entries, flat, shape (live,); overwritten by the next call."""
+        for (name, parameter), piece in zip(
+            self.parameters.items(), self._gradients.split(self.sizes), strict=True
+        ):
             if parameter.grad is None:
                 raise ValueError(f"{name} has no gradient")
-            pieces.append(_take(parameter.grad, self.indices[name]))
-        return torch.cat(pieces)
+            flat, index = parameter.grad.reshape(-1), self.indices[name]
+            if index is None:
+                piece.copy_(flat)
+            else:
+                torch.index_select(flat, 0, index, out=piece)
+        return self._gradients
 
     @torch.no_grad()
     def step(self, gradients: Tensor, learning_rate: float) -> None:

@@ -49,7 +49,7 @@ class Problem:
         self.structure = self.backbone.structure
 
     def structured(self) -> dict[str, Tensor]:
-        """A tenth of the maskable entries, scattered over Q and K of all blocks, as in real masks."""
+        """A tenth of the maskable entries, scattered over Q and K of all blocks."""
         total = sum(torch.Size(self.structure.shapes[n]).numel() for n in self.structure.maskable)
         groups = [g for g in self.structure.groups if g.kind in "qk" and not g.is_bias]
         share = total / 10 / sum(768 * 768 for _ in groups)

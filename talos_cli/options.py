@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from talos_cli.data_options import DATA_OPTIONS, DataOptions, common_option, using_data
 from talos_cli.errors import reported
 from talos_cli.render import Terminal
 from talos_cli.settings import load_settings
@@ -20,7 +19,6 @@ from talos_engine.data.names import task_names
 from talos_engine.registry import list_names
 
 if TYPE_CHECKING:
-    from talos_engine.data.settings import DataRun
     from talos_engine.workflows.opening import Common
 
 MASK_RULES = list_names("talos_engine.masking.rules")
@@ -101,37 +99,12 @@ class Shared:
     dtype: str = "float32"
     threads: int = 0
     dry_run: bool = False
-    data: tuple[str, ...] | None = None
-    task_file: tuple[Path, ...] | None = None
-    skip_bad: bool = False
-    max_examples: int = 0
+    data: DataOptions = field(default_factory=DataOptions)
 
     @property
     def terminal(self) -> Terminal:
         """Where the command writes."""
         return Terminal(quiet=self.quiet, as_json=self.as_json)
-
-    @contextmanager
-    def using_data(self) -> Iterator[DataRun]:
-        """Let what the options say about data hold inside; tell in the end what people should know.
-
-        Raises:
-            OptionError: options contradict each other.
-            DataError: a path does not exist.
-        """
-        from talos_engine.data.settings import DataSettings, use_data
-
-        path, paths = split_data(self.data or ())
-        settings = DataSettings(
-            path, paths, tuple(self.task_file or ()), self.skip_bad, self.max_examples
-        )
-        with use_data(settings) as run:
-            yield run
-            for note in run.notes:
-                self.terminal.note(note)
-            for task, counts in run.skipped.items():
-                told = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.items())
-                self.terminal.note(f"left out of task {task}: {told}")
 
     def common(self) -> Common:
         """The same, as the engine takes it."""
@@ -140,110 +113,28 @@ class Shared:
         return Common(self.seed, self.device, self.dtype, self.threads, self.force)
 
 
-_PANEL = "Common options"
-
-
-def _option(*flags: str, help: str, **more: Any) -> Any:
-    return typer.Option(*flags, help=help, rich_help_panel=_PANEL, **more)
-
-
 _EVERYWHERE: dict[str, tuple[Any, Any]] = {
-    "force": (bool, _option("--force", help="Overwrite an existing output.")),
-    "quiet": (bool, _option("--quiet", "-q", help="No progress, tables or notes.")),
-    "as_json": (bool, _option("--json", help="Write the result as one JSON object.")),
-    "debug": (bool, _option("--debug", help="Show the traceback of an error.")),
+    "force": (bool, common_option("--force", help="Overwrite an existing output.")),
+    "quiet": (bool, common_option("--quiet", "-q", help="No progress, tables or notes.")),
+    "as_json": (bool, common_option("--json", help="Write the result as one JSON object.")),
+    "debug": (bool, common_option("--debug", help="Show the traceback of an error.")),
 }
 _COMPUTING: dict[str, tuple[Any, Any, Any]] = {
-    "seed": (int, 0, _option("--seed", help="Key of everything random.")),
-    "device": (str, "auto", _option("--device", help="auto, cpu, cuda, cuda:N or mps.")),
-    "dtype": (str, "float32", _option("--dtype", help="float32, or bfloat16 autocast.")),
-    "threads": (int, 0, _option("--threads", help="CPU threads; 0: torch decides.")),
+    "seed": (int, 0, common_option("--seed", help="Key of everything random.")),
+    "device": (str, "auto", common_option("--device", help="auto, cpu, cuda, cuda:N or mps.")),
+    "dtype": (str, "float32", common_option("--dtype", help="float32, or bfloat16 autocast.")),
+    "threads": (int, 0, common_option("--threads", help="CPU threads; 0: torch decides.")),
 }
-_DATA: dict[str, tuple[Any, Any, Any]] = {
-    "data": (
-        list[str] | None,
-        None,
-        _option(
-            "--data",
-            metavar="[TASK=]PATH",
-            help="Take the task's examples from here: an image folder, a folder written by "
-            "save_to_disk, parquet, arrow, csv or jsonl. Repeatable with TASK=.",
-        ),
-    ),
-    "task_file": (
-        list[Path] | None,
-        None,
-        _option("--task-file", help="TOML file that declares a task, for --task. Repeatable."),
-    ),
-    "skip_bad": (
-        bool,
-        False,
-        _option("--skip-bad", help="Leave out and count rows that cannot be used."),
-    ),
-    "max_examples": (
-        int,
-        0,
-        _option(
-            "--max-examples",
-            help="Use at most so many examples of a split, always the same.",
-            show_default="all",
-        ),
-    ),
-}
-_DRY_RUN = _option("--dry-run", help="Check the inputs, say what would be done, and stop.")
+_DRY_RUN = common_option("--dry-run", help="Check the inputs, say what would be done, and stop.")
 _CONFIG = Annotated[
     Path | None,
-    _option(
+    common_option(
         "--config",
         help="TOML file with options of this command; flags win.",
         is_eager=True,
         callback=load_settings,
     ),
 ]
-
-
-def split_data(words: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
-    """What ``--data`` says: a path without a task, and paths by task.
-
-    A word is ``TASK=PATH`` where it begins with a name and ``=``; ``./a=b`` is a path.
-
-    Raises:
-        OptionError: two paths for one task, or two without one.
-    """
-    from talos_engine.errors import OptionError
-
-    alone: Path | None = None
-    named: dict[str, Path] = {}
-    for word in words:
-        task, equals, path = word.partition("=")
-        if equals and re.fullmatch(r"[A-Za-z0-9_-]+", task) and path:
-            if task in named:
-                raise OptionError(f"--data gives task {task!r} two paths")
-            named[task] = Path(path).expanduser()  # no shell does it behind TASK=
-        elif alone is None:
-            alone = Path(word).expanduser()
-        else:
-            raise OptionError(
-                f"--data {alone} and --data {word} name no task", "say --data TASK=PATH for each"
-            )
-    return alone, named
-
-
-def _check_data_names(words: Sequence[str], values: Mapping[str, Any]) -> None:
-    """Raise where ``--data TASK=PATH`` is for a task that the options do not name.
-
-    Raises:
-        OptionError: it is; without ``--task`` the tasks are those of the files, not known here.
-    """
-    from talos_engine.errors import OptionError
-
-    task = values.get("task")
-    if not task:
-        return
-    given = {*([task] if isinstance(task, str) else task), values.get("control")}
-    extra = sorted(split_data(words)[1].keys() - given)
-    if extra:
-        raise OptionError(f"--data is given for task {extra[0]!r}, which the command does not use")
 
 
 def command(
@@ -278,7 +169,7 @@ def command(
             if writes or name != "force"
         }
         if computes:
-            for name, (kind, default, info) in (*_COMPUTING.items(), *_DATA.items()):
+            for name, (kind, default, info) in (*_COMPUTING.items(), *DATA_OPTIONS.items()):
                 if (name == "dtype" and not precision) or (name == "seed" and not draws):
                     continue
                 added[name] = inspect.Parameter(
@@ -300,9 +191,10 @@ def command(
         @functools.wraps(function)
         def run(**values: Any) -> None:
             values.pop("config")
-            shared = Shared(**{name: values.pop(name) for name in added})
-            with reported(debug=shared.debug), shared.using_data():
-                _check_data_names(shared.data or (), values)
+            data = {name: values.pop(name) for name in added if name in DATA_OPTIONS}
+            rest = {name: values.pop(name) for name in added if name not in DATA_OPTIONS}
+            shared = Shared(**rest, data=DataOptions(**data))
+            with reported(debug=shared.debug), using_data(shared.data, shared.terminal, values):
                 function(**values, shared=shared)
 
         parameters = [

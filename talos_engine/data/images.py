@@ -83,6 +83,8 @@ class LazyImages:
             return EncodedImage(where, cell["bytes"])
         path = self._resolve(where, cell["path"])
         where = f"{path} ({where})"
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            return EncodedImage(where, b"", "it is not a file")
         try:
             return EncodedImage(where, path.read_bytes())
         except OSError as error:

@@ -15,6 +15,7 @@ import math
 import os
 import secrets
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +38,7 @@ FOLDER_VARIABLE = "TALOS_CACHE_DIR"
 IN_MEMORY_BYTES = 64 * 2**20
 """Splits up to this size are prepared anew each time: about 400 images of 224 pixels, 2 seconds."""
 _VERSION = 1  # of what is stored; part of the names
+_STRAY_AGE = 24 * 3600.0  # seconds after which a half-written file has no writer any more
 _SKIP_HINT = "--skip-bad leaves such rows out"
 
 _Result = NDArray[np.uint8] | str
@@ -133,6 +135,7 @@ def _write(path: Path, split: Split, preprocessing: Preprocessing) -> dict[int, 
     temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_strays(path.parent)
         if shutil.disk_usage(path.parent).free < needed:
             raise OSError("not enough space left on the device")
         with temporary.open("xb") as file:
@@ -151,6 +154,14 @@ def _write(path: Path, split: Split, preprocessing: Preprocessing) -> dict[int, 
             with suppress(OSError):
                 left.unlink()
     return bad
+
+
+def _remove_strays(folder: Path) -> None:
+    """Delete what runs that were killed long ago left half written."""
+    for stray in folder.glob("*.tmp*"):
+        with suppress(OSError):
+            if time.time() - stray.stat().st_mtime > _STRAY_AGE:
+                stray.unlink()
 
 
 def _side(path: Path) -> Path:

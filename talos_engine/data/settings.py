@@ -71,7 +71,7 @@ class DataRun:
     notes: list[str] = field(default_factory=list)
     skipped: dict[str, dict[str, int]] = field(default_factory=dict)
     known: dict[Any, Any] = field(default_factory=dict)
-    _only: str = ""
+    _used: set[str] = field(default_factory=set)
 
     def path_of(self, task: str) -> Path | None:
         """Where the run says the data of ``task`` is, if it says so.
@@ -80,14 +80,24 @@ class DataRun:
             OptionError: one nameless path is given, and this is the run's second task.
         """
         if self.settings.path is None:
+            self._used |= {task} & self.settings.paths.keys()
             return self.settings.paths.get(task)
-        if self._only and self._only != task:
+        other = next(iter(self._used - {task}), None)
+        if other is not None:
             raise OptionError(
-                f"--data {self.settings.path} could be of {self._only!r} or {task!r}",
-                f"say --data {self._only}={self.settings.path}",
+                f"--data {self.settings.path} could be of {other!r} or {task!r}",
+                f"say --data {other}={self.settings.path}",
             )
-        self._only = task
+        self._used.add(task)
         return self.settings.path
+
+    def unused(self) -> list[str]:
+        """What ``--data`` gave and nothing asked for."""
+        if self.settings.path is not None and not self._used:
+            return [str(self.settings.path)]
+        return [
+            f"{task}={path}" for task, path in self.settings.paths.items() if task not in self._used
+        ]
 
     def note(self, text: str) -> None:
         """Tell people something, once."""

@@ -170,8 +170,8 @@ def _has(folder: Path, split: str) -> bool:
 
 
 @contextmanager
-def reading(where: str) -> Iterator[None]:
-    """Turn whatever ``datasets`` raises inside into one message about ``where``."""
+def reading(where: str, hint: str = "") -> Iterator[None]:
+    """Turn whatever ``datasets`` raises inside into one message about ``where``, with a hint."""
     import datasets
 
     bars = datasets.are_progress_bars_disabled()
@@ -184,12 +184,12 @@ def reading(where: str) -> Iterator[None]:
         raise
     except Exception as error:  # a reader of foreign formats may raise anything
         cause: BaseException = error
-        while cause.__cause__ is not None:
+        while str(cause).startswith("An error occurred") and cause.__cause__ is not None:
             cause = cause.__cause__
         told = str(cause).strip().split("\n")[0] or type(cause).__name__
         if "corresponds to no data" in told:  # how datasets says that a table is empty
             told = "it has no row"
-        raise DataError(f"{where} cannot be read: {told}") from error
+        raise DataError(f"{where} cannot be read: {told}", hint) from error
     finally:
         datasets.logging.set_verbosity(verbosity)
         (datasets.disable_progress_bars if bars else datasets.enable_progress_bars)()

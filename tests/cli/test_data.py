@@ -103,6 +103,16 @@ def test_a_broken_image_is_named_or_counted(talos: Callable[..., Any], colours: 
     assert "left out" not in talos(*words, "--skip-bad", "--quiet").err
 
 
+def test_data_that_nothing_looks_at_are_said_to_be_unused(
+    talos: Callable[..., Any], toy_files: Any, colours: Path
+) -> None:
+    words = ("add", toy_files.vector(), "--coef", "1", "-o", "out")
+    for given in (str(colours / "colours"), f"pets={colours / 'colours'}"):
+        done = talos(*words, "--data", given, "--force")
+        assert (done.code, done.out) == (0, "out\n")
+        assert f"--data {given} was not used" in done.plain_err
+
+
 def test_a_dry_run_counts_given_examples(talos: Callable[..., Any], colours: Path) -> None:
     words = ("evaluate", "--model", "toy-clip", "--task", "colours", "--dry-run", "--json")
     done = talos(*words, "--data", colours / "colours")

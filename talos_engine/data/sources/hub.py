@@ -55,7 +55,8 @@ class HubSource(Source):
         self.require(self.repo)
         offline = self._offline()
         where = f"hub dataset {self.repo}"
-        with reading(where), _offline_mode(offline):
+        hint = "a gated one needs hf auth login; your own copy can be given with --data PATH"
+        with reading(where, hint), _offline_mode(offline):
             if not offline:
                 datasets.enable_progress_bars()  # a download may take long
             dataset = datasets.load_dataset(

@@ -242,6 +242,30 @@ def test_a_cached_copy_is_used_without_network(
         find_task("svhn")
 
 
+def test_a_cached_copy_is_used_where_the_hub_does_not_answer(
+    cached_dtd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "hub_answers", lambda: False)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    assert load_split(find_task("dtd"), "test").labels.tolist() == list(range(20))
+    assert datasets.config.HF_HUB_OFFLINE is False, "put back"
+
+
+def test_what_the_hub_answers_is_told_with_a_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **given: object) -> None:
+        assert given["revision"] == "v1"
+        raise datasets.exceptions.DatasetNotFoundError("it is gated") from OSError("401")
+
+    monkeypatch.setattr(hub, "hub_answers", lambda: True)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(DataError, match="hub dataset a/b cannot be read: it is gated") as caught:
+        hub.HubSource("a/b", revision="v1").open("train")
+    assert "--data PATH" in caught.value.hint
+
+
 def test_a_pinned_revision_is_not_replaced_by_another_in_the_cache(cached_dtd: Path) -> None:
     assert hub.HubSource("tanganke/dtd", revision="abc123").available()
     other = hub.HubSource("tanganke/dtd", revision="def456")

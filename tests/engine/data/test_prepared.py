@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -223,6 +224,26 @@ def test_no_room_is_said_before_the_work(
     monkeypatch.setenv(prepared.FOLDER_VARIABLE, str(tmp_path / "file"))
     with pytest.raises(OutputError, match="cannot be kept"):
         toy_session.prepare(split)
+
+
+def test_what_killed_runs_left_is_cleaned_up(
+    toy_session: Session,
+    pets_folder: Path,
+    using: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "cache" / "images"
+    folder.mkdir(parents=True)
+    old, new = folder / "a.01234567.tmp", folder / "b.01234567.tmp"
+    for stray in (old, new):
+        stray.write_text("")
+    os.utime(old, (0, 0))
+    monkeypatch.setattr(prepared, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setenv(prepared.FOLDER_VARIABLE, str(tmp_path / "cache"))
+    using(path=pets_folder)
+    toy_session.prepare(load_split(find_task("pets"), "test"))
+    assert (old.exists(), new.exists()) == (False, True), "another run may still write"
 
 
 def test_progress_is_told_and_few_images_wait(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -218,6 +219,13 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.png .*train\.csv, row 0") as caught:
         decode_image(image)
     assert "No such file" in caught.value.message
+
+
+def test_a_pipe_in_place_of_an_image_is_not_waited_for(tmp_path: Path) -> None:
+    path = table(tmp_path / "pets", "image,label\npipe,cat\n")
+    os.mkfifo(path.parent / "pipe")
+    (image,) = load_examples(detect_source(path), "train", CLASSES).images.encoded()
+    assert image.problem == "it is not a file"
 
 
 def test_an_image_folder_says_what_is_missing(pets_folder: Path) -> None:

@@ -89,3 +89,15 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """
     if value not in choices:
         raise OptionError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def recorded_options(config: Any) -> dict[str, Any]:
+    """The fields of a config dataclass that change tensors, for an artifact's header.
+
+    Fields whose metadata say ``recorded: False`` change none.
+    """
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.metadata.get("recorded", True)
+    }

@@ -59,12 +59,13 @@ def calibrate(
         ),
     ] = None,
     mc_samples: Annotated[
-        int | None, typer.Option(help="talos: label draws per example for mc.", show_default="1")
+        int | None,
+        typer.Option(help="talos: label draws per example, with --fisher mc.", show_default="1"),
     ] = None,
     soft_mask: Annotated[
         float | None,
         typer.Option(
-            help="talos: what frozen entries are multiplied with while scoring, in [0, 1].",
+            help="talos: what frozen entries are multiplied with in later rounds, in [0, 1].",
             show_default="0.01",
         ),
     ] = None,
@@ -110,7 +111,7 @@ def calibrate(
         str,
         typer.Option(
             help="Where entries compete: over everything, within each transformer block (what "
-            "lies outside being one more), or within each tensor.",
+            "lies outside being one more), or within each tensor; counts are exact in each.",
             metavar="|".join(SCOPES),
             callback=options.one_of("scope", SCOPES),
         ),
@@ -129,7 +130,8 @@ def calibrate(
     verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", help="Name the parameters that had to be scored one example at a time."
+            "--verbose",
+            help="talos: name the parameters that had to be scored one example at a time.",
         ),
     ] = False,
     out: Annotated[
@@ -186,7 +188,8 @@ def calibrate(
     for result in results:
         _show(terminal, method, task, result)
     _note(terminal, results[0].notes)
-    _note_slow(terminal, results[0].slow, verbose=verbose)
+    scored = "examples" in results[0].notes
+    _note_slow(terminal, results[0].slow, scored=scored, verbose=verbose)
     masks = [_describe(result) for result in results]
     terminal.result(
         "\n".join(str(result.path) for result in results),
@@ -232,10 +235,10 @@ def _note(terminal: Terminal, notes: Mapping[str, int]) -> None:
         )
 
 
-def _note_slow(terminal: Terminal, names: Sequence[str], *, verbose: bool) -> None:
+def _note_slow(terminal: Terminal, names: Sequence[str], *, scored: bool, verbose: bool) -> None:
     if names:
         terminal.note(f"{len(names)} parameters were scored one example at a time, which is slow")
-    if verbose:
+    if verbose and scored:
         told = "\n".join(f"  {name}" for name in names) or "  none"
         terminal.note(f"scored one example at a time:\n{told}")
 

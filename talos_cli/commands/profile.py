@@ -31,16 +31,14 @@ def profile(
     shared: Shared,
 ) -> None:
     """Measure seconds per training step and peak memory, each method in a fresh process."""
-    from talos_engine.artifacts import check_output
-    from talos_engine.errors import OptionError
+    from talos_engine.artifacts import check_distinct, check_output
     from talos_engine.workflows.profile import ProfileRequest
     from talos_engine.workflows.profile import profile as run
 
     names = tuple(name.strip() for name in methods.split(",") if name.strip())
     for name in names:
         options.one_of("fine-tuning method", options.FINETUNE_METHODS)(name)
-    if plot is not None and plot == out:
-        raise OptionError("--plot and --out name the same file")
+    check_distinct({"--out": out, "--plot": plot})
     if plot is not None:
         check_output(plot, force=shared.force)
     request = ProfileRequest(

@@ -18,6 +18,7 @@ from talos_engine.artifacts.checkpoint import (
 )
 from talos_engine.artifacts.container import TensorFile, TensorSpec, open_tensors
 from talos_engine.artifacts.container_writer import write_tensors
+from talos_engine.artifacts.distinct import check_distinct
 from talos_engine.artifacts.evaluation import (
     LINEARIZED,
     PLAIN,
@@ -67,6 +68,7 @@ __all__ = [
     "atomic_folder",
     "atomic_write",
     "check_base",
+    "check_distinct",
     "check_folder",
     "check_output",
     "common_evaluation",

@@ -14,11 +14,15 @@ from talos_engine.errors import DataError, UnknownNameError
 from talos_engine.registry import unknown_name
 
 
-def find_task(name: str) -> TaskSpec:
+def find_task(name: str, *, needs_data: bool = True) -> TaskSpec:
     """The task called ``name``; its data can be had.
 
     Data given for the run (``DataSettings.path`` and ``paths``) take the place of the task's own
     source; with them a name that nobody declares will do, its classes being those of the data.
+
+    Args:
+        name: Name of the task.
+        needs_data: Whether it matters that the data can be had.
 
     Raises:
         UnknownNameError: there is no such task.
@@ -29,6 +33,8 @@ def find_task(name: str) -> TaskSpec:
     if ("task", name) not in run.known:
         run.known["task", name] = _make_task(name, run)
     spec: TaskSpec = run.known["task", name]
+    if not needs_data:
+        return spec
     if spec.require is not None:
         spec.require()
     elif not spec.available():

@@ -45,11 +45,14 @@ def _checkpointing(module: Any) -> Iterator[bool]:
             module.grad_checkpointing = before
     elif type(module).__module__.startswith("transformers.") and _is_checkpointable(module):
         # The library's own switch works in training mode only, where dropout would be on too.
+        before = module.__dict__.get("forward")
         module.forward = partial(checkpoint, module.forward, use_reentrant=False)
         try:
             yield True
         finally:
             del module.__dict__["forward"]
+            if before is not None:
+                module.forward = before
     else:
         yield False
 

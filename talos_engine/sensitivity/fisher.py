@@ -20,6 +20,7 @@ from talos_engine.errors import TrainingError
 from talos_engine.sensitivity.coverage import (
     Coverage,
     add_one_by_one,
+    check_names,
     find_coverage,
     holding,
     make_recorder,
@@ -104,8 +105,10 @@ def estimate_fisher_diag(
 
     Raises:
         TrainingError: a gradient is not finite, or there is no example.
+        ValueError: a name is not a parameter of the classifier, or has another shape there.
     """
     runtime = runtime or Runtime()
+    check_names(classifier, parameters)
     values = {name: tensor.detach().to(runtime.device) for name, tensor in parameters.items()}
     names = [name for name in values if scored is None or name in scored]
     count = 0
@@ -121,6 +124,9 @@ def estimate_fisher_diag(
             with holding(classifier, values):
                 _accumulate(classifier, part, config, round_index, runtime, recorder, slow)
             count += len(part.labels)
+            if recorder.failed:
+                name = min(recorder.failed)
+                raise TrainingError(f"the layer of {name!r} was called in another way than before")
     if recorder is None or slow is None:
         raise TrainingError("no example to estimate the Fisher diagonal from")
     totals = recorder.sums.results() | slow.results()

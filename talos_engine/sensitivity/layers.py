@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from talos_engine.sensitivity.taps import Forward, Recorder, TapMaker, tap, tap_calls
+from talos_engine.sensitivity.taps import Forward, Recorder, TapMaker, guarded, tap, tap_calls
 
 
 def add_linear(
@@ -49,9 +49,10 @@ def tap_linear(module: nn.Module, forward: Forward, recorder: Recorder) -> Forwa
         return None
     weight, bias = recorder.name_of(module.weight), recorder.name_of(module.bias)
 
-    return tap_calls(
-        forward, lambda seen, gradients: add_linear(recorder, weight, bias, seen, gradients)
-    )
+    def rule(inputs: Tensor, gradients: Tensor) -> None:
+        add_linear(recorder, weight, bias, inputs, gradients)
+
+    return tap_calls(forward, guarded(rule, recorder, weight, bias))
 
 
 def tap_norm(module: nn.Module, forward: Forward, recorder: Recorder) -> Forward | None:
@@ -74,7 +75,7 @@ def tap_norm(module: nn.Module, forward: Forward, recorder: Recorder) -> Forward
             if grouped is not None:
                 recorder.sums.add_gradients(bias, grouped.sum(dim=1))
 
-    return tap_calls(forward, rule)
+    return tap_calls(forward, guarded(rule, recorder, weight, bias))
 
 
 def tap_conv2d(module: nn.Module, forward: Forward, recorder: Recorder) -> Forward | None:
@@ -104,7 +105,7 @@ def tap_conv2d(module: nn.Module, forward: Forward, recorder: Recorder) -> Forwa
                 start,
             )
 
-    return tap_calls(forward, rule)
+    return tap_calls(forward, guarded(rule, recorder, weight, bias))
 
 
 def tap_attention(module: nn.Module, forward: Forward, recorder: Recorder) -> Forward | None:
@@ -124,11 +125,11 @@ def tap_attention(module: nn.Module, forward: Forward, recorder: Recorder) -> Fo
     def project(inputs: Tensor, start: int, stop: int) -> Tensor:
         rows_of_bias = None if layer.in_proj_bias is None else layer.in_proj_bias[start:stop]
         outputs = F.linear(inputs, layer.in_proj_weight[start:stop], rows_of_bias)
-        return tap(
-            outputs,
-            inputs,
-            lambda seen, gradients: add_linear(recorder, weight, bias, seen, gradients, start),
-        )
+
+        def rule(seen: Tensor, gradients: Tensor) -> None:
+            add_linear(recorder, weight, bias, seen, gradients, start)
+
+        return tap(outputs, inputs, guarded(rule, recorder, weight, bias))
 
     def call(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Any:
         mask = options.get("attn_mask")

@@ -30,6 +30,7 @@ class Recorder:
         sums: The running sums.
         names: Name of each parameter by its identity.
         examples: Number of examples in the batch at hand.
+        failed: Names whose gradients could not be told from what their layers' calls saw.
     """
 
     sums: SquaredSums
@@ -60,7 +61,7 @@ class _Tap(torch.autograd.Function):
     def forward(ctx: Any, outputs: Tensor, inputs: Tensor, rule: Rule) -> Tensor:
         ctx.save_for_backward(inputs)
         ctx.rule = rule
-        return outputs.view_as(outputs)
+        return outputs.detach()  # no view: what comes next may change it in place
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Any) -> Any:
@@ -68,6 +69,20 @@ class _Tap(torch.autograd.Function):
         with torch.no_grad():
             ctx.rule(inputs, gradients[0])  # type: ignore[attr-defined]
         return gradients[0], None, None
+
+
+def guarded(rule: Rule, recorder: Recorder, *names: str | None) -> Rule:
+    """A rule whose failure is noted for the parameters of these names, and stops nothing."""
+
+    def attempt(inputs: Tensor, gradients: Tensor) -> None:
+        try:
+            rule(inputs, gradients)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:  # shapes that the rule's layer does not have
+            recorder.failed.update(name for name in names if name is not None)
+
+    return attempt
 
 
 def tap(outputs: Tensor, inputs: Tensor, rule: Rule) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,18 @@ from talos_engine.artifacts import (
     Header,
     Mask,
     Scores,
+    check_distinct,
     check_output,
     write_mask,
     write_scores,
 )
-from talos_engine.configuration import check_choice, check_fraction
+from talos_engine.configuration import check_choice, check_fraction, recorded_options
 from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.errors import OptionError
 from talos_engine.inspection.tally import count_by_kind
 from talos_engine.masking.selection import SCOPES, count_entries, rank_units
 from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, Ranking
-from talos_engine.models.loading import check_model_name, load_weights
+from talos_engine.models.loading import check_model_name, is_checkpoint_path, load_weights
 from talos_engine.models.spec import MODELS
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.progress import Progress, silent
@@ -134,7 +135,7 @@ def calibrate_each(
         method=request.method,
         task=request.task,
         config={
-            **asdict(config),
+            **recorded_options(config),
             **ranking.settings,
             **request.common.recorded(),
             "exclude": list(request.exclude),
@@ -162,15 +163,16 @@ def check_calibrate(request: CalibrateRequest) -> tuple[MaskEntry, Any]:
     config = rule.configure(request.options)
     _check_several(request, rule, config)
     check_model_name(request.model)
-    find_task(request.task)
+    find_task(request.task, needs_data=bool(rule.split))
     request.common.runtime()
     if request.common.dtype != "float32" and not rule.split:
         raise OptionError(f"method {request.method!r} runs no model", "leave out --dtype")
     if request.save_scores is not None and not rule.has_scores:
         raise OptionError(f"method {request.method!r} has no scores to save")
     masks = [request.path(sparsity) for sparsity in request.sparsities]
-    if request.save_scores in masks:
-        raise OptionError("--save-scores and --out name the same file")
+    inputs = [request.model] if is_checkpoint_path(request.model) else []
+    for mask in masks:
+        check_distinct({"--out": mask, "--save-scores": request.save_scores}, inputs)
     for path in (*masks, request.save_scores):
         if path is not None:
             check_output(path, force=request.common.force)
@@ -219,7 +221,7 @@ def make_context(
     """
     structure = session.backbone.structure
     state = session.backbone.encoder_state()
-    spec = find_task(request.task)
+    spec = find_task(request.task, needs_data=bool(rule.split))
     return MaskContext(
         theta0={name: state[name] for name in structure.maskable},
         candidates=structure.candidates(request.exclude),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from talos_engine.artifacts import check_output, file_hash, write_metrics
+from talos_engine.artifacts import check_distinct, check_output, file_hash, write_metrics
 from talos_engine.configuration import check_at_least, check_positive
 from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
@@ -130,8 +130,7 @@ def check_disentangle(request: DisentangleRequest) -> None:
     request.common.runtime()
     for name in request.tasks:
         find_task(name)
-    if request.plot is not None and request.plot == request.out:
-        raise OptionError("--plot and --out name the same file")
+    check_distinct({"--out": request.out, "--plot": request.plot}, request.vectors)
     for path in (request.out, request.plot):
         if path is not None:
             check_output(path, force=request.common.force)

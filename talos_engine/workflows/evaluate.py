@@ -14,6 +14,7 @@ from talos_engine.artifacts import (
     LINEARIZED,
     PLAIN,
     Header,
+    check_distinct,
     check_output,
     file_hash,
     inspect_kind,
@@ -189,6 +190,7 @@ def check_evaluate(request: EvaluateRequest) -> dict[Path, Header]:
     if request.model is not None:
         check_model_name(request.model)
     if request.out is not None:
+        check_distinct({"--out": request.out}, (*request.checkpoints, *request.singles))
         check_output(request.out, force=request.common.force)
     paths = (*request.checkpoints, *request.singles)
     headers = {path: _read_header(path) for path in paths}

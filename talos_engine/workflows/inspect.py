@@ -12,6 +12,7 @@ from typing import Any
 from talos_engine.artifacts import (
     JSON,
     Header,
+    check_distinct,
     check_output,
     file_hash,
     inspect_kind,
@@ -137,12 +138,7 @@ def check_inspect(request: InspectRequest) -> tuple[list[Header | None], str]:
     """
     if not request.files:
         raise OptionError("no file given")
-    if request.plot is not None and request.plot == request.out:
-        raise OptionError("--plot and --out name the same file")
-    given = {path.resolve() for path in request.files}
-    for output in (request.out, request.plot):
-        if output is not None and output.resolve() in given:
-            raise OptionError(f"{output} is one of the files to inspect, not a place to write")
+    check_distinct({"--out": request.out, "--plot": request.plot}, request.files)
     kinds = [inspect_kind(path) for path in request.files]
     headers = [read_header(path) for path in request.files]
     problem = _comparison_problem(request.files, kinds, headers)

@@ -16,6 +16,7 @@ from talos_engine.artifacts import (
     Header,
     Mask,
     MaskFile,
+    check_distinct,
     check_output,
     hash_tensors,
     open_mask,
@@ -91,6 +92,7 @@ def combine_masks(request: MaskSetRequest) -> MaskSetResult:
     check_choice("operation", request.operation, tuple(OPERATIONS))
     if len(request.masks) < 2:
         raise OptionError(f"{request.operation} takes at least two masks")
+    check_distinct({"--out": request.out}, request.masks)
     check_output(request.out, force=request.common.force)
     combine = OPERATIONS[request.operation]
     live: dict[str, Tensor] = {}

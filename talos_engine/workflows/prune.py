@@ -15,6 +15,7 @@ from torch import Tensor
 
 from talos_engine.artifacts import (
     Header,
+    check_distinct,
     check_output,
     file_hash,
     open_tensors,
@@ -162,13 +163,19 @@ def check_prune(request: PruneRequest) -> list[Header]:
             raise OptionError(
                 f"--{edit.edit}-lowest takes a fraction in (0, 1], not {edit.fraction}"
             )
-    if request.plot is not None and request.plot == request.out:
-        raise OptionError("--plot and --out name the same file")
+    scores = [edit.scores for edit in request.edits]
+    check_distinct({"--out": request.out, "--plot": request.plot}, scores)
     if request.plot is not None:
         check_output(request.plot, force=request.common.force)
     headers = [read_scores_header(edit.scores) for edit in request.edits]
     for edit, header in zip(request.edits, headers, strict=True):
         _read_exclude(header, edit.scores)
+        if header.base.hash != headers[0].base.hash:
+            raise MismatchError(
+                f"{scores[0]} and {edit.scores} were made from different bases: "
+                f"{headers[0].base.name} {headers[0].base.hash[:12]} and "
+                f"{header.base.name} {header.base.hash[:12]}"
+            )
     model = request.model if request.model is not None else headers[0].base.name
     check_evaluate(
         EvaluateRequest((), request.tasks, request.out, model, request.split, common=request.common)

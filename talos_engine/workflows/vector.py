@@ -9,6 +9,7 @@ from talos_engine.artifacts import (
     LINEARIZED,
     Header,
     TaskVector,
+    check_distinct,
     check_output,
     file_hash,
     make_entry,
@@ -70,6 +71,7 @@ def make_vector(request: VectorRequest) -> VectorResult:
         OutputError: the result cannot be written.
     """
     check_choice("sparse", request.sparse, SPARSE_CHOICES)
+    check_distinct({"--out": request.out}, [request.finetuned])
     check_output(request.out, force=request.common.force)
     checkpoint = read_checkpoint(request.finetuned)
     weights = resolve_model(request.model, [checkpoint.header.base])

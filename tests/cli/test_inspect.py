@@ -253,7 +253,7 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "no folder to write": (1, "no folder", ("{mask}", "-o", "nowhere/x.json")),
     "no folder to draw": (1, "no folder", ("{mask}", "--plot", "nowhere/x.png")),
     "same output twice": (2, "same file", ("{mask}", "-o", "x", "--plot", "x")),
-    "output is an input": (2, "one of the files", ("{mask}", "-o", "{mask}", "--force")),
+    "output is an input": (2, "which is read", ("{mask}", "-o", "{mask}", "--force")),
 }
 
 

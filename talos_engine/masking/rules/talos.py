@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from talos_engine.configuration import check_at_least, check_choice, check_fraction
+from talos_engine.errors import OptionError
 from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, PlanContext, Ranking
 from talos_engine.models.checkpointing import gradient_checkpointing
 from talos_engine.seeding import derive_seed
@@ -34,9 +35,10 @@ class TalosConfig:
         batches: Batches scored per round.
         batch_size: Examples per batch.
         fisher: Kind of Fisher information, see ``FisherConfig``.
-        mc_samples: Label draws per example for ``mc``.
+        mc_samples: Label draws per example for ``mc``, 1 unless given; ``None`` for other kinds.
         score: ``square`` or ``abs``, see ``FisherConfig``.
-        soft_mask: ε, what frozen entries are multiplied with while scoring, in [0, 1].
+        soft_mask: ε, what frozen entries are multiplied with while scoring, in [0, 1]. One
+            round freezes nothing before it scores.
         micro_batch: Examples in one forward and backward pass; bounds the memory.
         gradient_checkpointing: Recompute activations in the backward pass instead of keeping them.
     """
@@ -45,19 +47,24 @@ class TalosConfig:
     batches: int = 10
     batch_size: int = 128
     fisher: str = "mc"
-    mc_samples: int = 1
+    mc_samples: int | None = None
     score: str = "square"
     soft_mask: float = 0.01
     micro_batch: int = FisherConfig.micro_batch
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = field(default=False, metadata={"recorded": False})
 
     def __post_init__(self) -> None:
         check_at_least("rounds", self.rounds, 1)
         check_at_least("batches", self.batches, 1)
         check_at_least("batch-size", self.batch_size, 1)
         check_choice("fisher", self.fisher, FISHER_TYPES)
-        check_at_least("mc-samples", self.mc_samples, 1)
         check_choice("score", self.score, SCORE_KINDS)
+        if self.mc_samples is None and self.fisher == "mc":
+            object.__setattr__(self, "mc_samples", 1)
+        if self.mc_samples is not None:
+            check_at_least("mc-samples", self.mc_samples, 1)
+            if self.fisher != "mc":
+                raise OptionError("--mc-samples only goes with --fisher mc")
         check_fraction("soft-mask", self.soft_mask)
         check_at_least("micro-batch", self.micro_batch, 1)
 
@@ -75,9 +82,9 @@ def calibrate_talos(config: TalosConfig, context: MaskContext) -> Ranking:
     classifier = context.load_model()
     inputs, labels = context.load_inputs()
     used = min(len(labels), config.batches * config.batch_size)
-    coverage = _try_coverage(classifier, context, inputs)
     saving = gradient_checkpointing if config.gradient_checkpointing else nullcontext
     with saving(classifier):
+        coverage = _try_coverage(classifier, context, inputs[: config.micro_batch])
         scores, live, first_scores = _score_in_rounds(
             config, context, classifier, coverage, inputs, labels
         )
@@ -95,7 +102,7 @@ def _score_in_rounds(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """The last round's scores, the entries that compete by them, and the first round's scores."""
     fisher = FisherConfig(
-        config.fisher, config.mc_samples, config.score, context.seed, config.micro_batch
+        config.fisher, config.mc_samples or 1, config.score, context.seed, config.micro_batch
     )
     live: dict[str, Tensor] = dict(context.candidates)
     first_scores: dict[str, Tensor] = {}
@@ -157,7 +164,8 @@ def _batches(
     what, done = f"calibration round {number}/{config.rounds}", 0
     order = order[: config.batches * config.batch_size]
     context.progress(what, 0, len(order))
-    for ids in order.split(config.batch_size):
+    # Progress moves with every backward pass; who shares a batch changes no score.
+    for ids in order.split(min(config.batch_size, config.micro_batch)):
         yield ExampleBatch(ids, inputs[ids], labels[ids])
         done += len(ids)
         context.progress(what, done, len(order))
@@ -166,7 +174,7 @@ def _batches(
 def _plan(config: TalosConfig, context: PlanContext) -> Mapping[str, int]:
     """Rounds and examples, and the memory of the sums and of a micro-batch's activations."""
     together = min(config.micro_batch, config.batch_size, context.examples)
-    memory = context.entries * _FLOAT
+    memory = 2 * context.entries * _FLOAT  # trying the taps takes sums twice
     memory += context.skeleton.saved_bytes(together, context.skeleton.structure.maskable)
     return {
         "rounds": config.rounds,

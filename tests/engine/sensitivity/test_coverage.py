@@ -67,10 +67,48 @@ def attention(**options: Any) -> nn.Module:
 
 SEQUENCE, IMAGE = (5, WIDTH), (4, 9, 8)
 MASK = torch.triu(torch.full((5, 5), -1e4, dtype=torch.float64), 1)
+
+
+class PaddingItself(nn.Conv2d):
+    """As the "same" convolutions of timm."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(F.pad(inputs, (1, 0, 1, 0)))
+
+
+class ChannelsFirst(nn.LayerNorm):
+    """As the two-dimensional layer norm of ConvNeXt."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Pooling(nn.Linear):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.mean(dim=1))
+
+
+def half_hidden(layer: nn.Module, inputs: Tensor) -> Tensor:
+    """Half of the rows are used a second time, a thousand times less, where no tap sees it."""
+    seen = layer(inputs)
+    hidden = F.linear(inputs, layer.weight[2:]) * 1e-3
+    return torch.cat([seen[..., :2], hidden], dim=-1)
+
+
 COVERED: dict[str, tuple[Callable[[], nn.Module], Any, tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(WIDTH, 4), plainly, SEQUENCE),
     "linear, one position": (lambda: nn.Linear(WIDTH, 9), plainly, (WIDTH,)),
     "linear, two extra dimensions": (lambda: nn.Linear(WIDTH, 9), plainly, (2, 3, WIDTH)),
+    "linear, changed in place": (
+        lambda: nn.Linear(WIDTH, 4),
+        lambda layer, x: F.relu_(layer(x).add_(0.5)),
+        SEQUENCE,
+    ),
+    "convolution, changed in place": (
+        lambda: nn.Conv2d(4, 6, 3),
+        lambda layer, x: F.relu_(layer(x)),
+        IMAGE,
+    ),
     "linear without bias": (lambda: nn.Linear(WIDTH, 4, bias=False), plainly, SEQUENCE),
     "layer norm": (lambda: nn.LayerNorm(WIDTH), plainly, SEQUENCE),
     "layer norm without bias": (lambda: nn.LayerNorm(WIDTH, bias=False), plainly, SEQUENCE),
@@ -122,6 +160,10 @@ LEFT: dict[str, tuple[Callable[[], nn.Module], Any, tuple[int, ...]]] = {
     ),
     "padding by name": (lambda: nn.Conv2d(4, 6, 3, padding="same"), plainly, IMAGE),
     "a layer of another kind": (nn.PReLU, plainly, SEQUENCE),
+    "a convolution that pads": (lambda: PaddingItself(4, 6, 3), plainly, IMAGE),
+    "a layer norm over channels": (lambda: ChannelsFirst(4), plainly, IMAGE),
+    "a linear layer that pools": (lambda: Pooling(WIDTH, 4), plainly, SEQUENCE),
+    "rows that hardly matter": (lambda: nn.Linear(WIDTH, 4, bias=False), half_hidden, SEQUENCE),
     "group norm": (lambda: nn.GroupNorm(2, 4), plainly, IMAGE),
 }
 
@@ -160,6 +202,38 @@ def test_every_layer_equals_the_naive_loop(
     for parameter, value in score(model, inputs, coverage, score=kind).items():
         assert float(expected[parameter].max()) > 0
         torch.testing.assert_close(value, expected[parameter], rtol=1e-9, atol=1e-14)
+
+
+def test_a_tapped_pass_that_raises_leaves_everything_to_the_slower_path(
+    naive_fisher: Callable[..., dict[str, Tensor]],
+) -> None:
+    """A stack that reads the type of its layer's forward method, say."""
+    model, inputs = make(COVERED["linear"])
+
+    def inspecting(layer: Any, x: Tensor) -> Tensor:
+        layer.forward.__func__.__name__  # noqa: B018, an instance attribute has no such thing
+        return layer(x)
+
+    model.call = inspecting
+    values = dict(model.named_parameters())
+    coverage = find_coverage(model, values, list(values), inputs)
+    assert coverage.covered == frozenset()
+    expected = naive_fisher(model, values, inputs, torch.arange(4) % 3)
+    for name, value in score(model, inputs).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("names", [{"layer.weight": "layer.weights"}, {}])
+def test_names_and_shapes_must_be_the_models(names: dict[str, str]) -> None:
+    model, inputs = make(COVERED["linear"])
+    values = {names.get(name, name): value for name, value in model.named_parameters()}
+    if not names:
+        values["layer.weight"] = values["layer.weight"].T
+    batch = ExampleBatch(torch.arange(4), inputs, torch.arange(4) % 3)
+    with pytest.raises(ValueError, match="in the model"):
+        estimate_fisher_diag(model, values, [batch], FisherConfig())
+    with pytest.raises(ValueError, match="in the model"):
+        find_coverage(model, values, list(values), inputs)
 
 
 def test_covered_and_uncovered_layers_side_by_side(

@@ -14,8 +14,9 @@ from torch import Tensor
 
 import talos_engine.workflows.calibrate as module
 from talos_engine.artifacts import read_mask, read_scores
+from talos_engine.data.spec import EMBEDDED_TASKS
 from talos_engine.data.splits import find_task, load_split
-from talos_engine.errors import OptionError, OutputError, UnknownNameError
+from talos_engine.errors import DataError, OptionError, OutputError, UnknownNameError
 from talos_engine.inspection.tally import count_by_kind
 from talos_engine.masking.rules import talos as talos_rule
 from talos_engine.masking.selection import live_count, rank_units
@@ -210,6 +211,8 @@ def test_counts_by_kind_add_up(tmp_path: Path, toy_session: Session) -> None:
             "runs no model",
         ),
         ({"options": {"micro_batch": 0}}, OptionError, "micro-batch"),
+        ({"options": {"mc_samples": 0}}, OptionError, "mc-samples"),
+        ({"options": {"fisher": "type-2", "mc_samples": 3}}, OptionError, "only goes with"),
         ({"common": dataclasses.replace(CPU, dtype="int8")}, OptionError, "float32|dtype"),
         ({"common": dataclasses.replace(CPU, device="gpu")}, OptionError, "gpu"),
     ],
@@ -408,7 +411,7 @@ def test_saving_memory_changes_no_entry(tmp_path: Path) -> None:
     small = {"options": {**some, "micro_batch": 3}}
     calibrate(request_of(tmp_path / "small", save_scores=tmp_path / "t", **small))
     plain, saved, other = (read_mask(tmp_path / name) for name in ("plain", "saving", "small"))
-    assert saved.header.config["gradient_checkpointing"] is True
+    assert (tmp_path / "saving").read_bytes() == (tmp_path / "plain").read_bytes()
     for name, flags in plain.live.items():
         assert torch.equal(saved.live[name], flags), name
     whole, parts = read_scores(tmp_path / "s").tensors, read_scores(tmp_path / "t").tensors
@@ -473,3 +476,30 @@ def test_tensors_frozen_to_the_last_entry_are_not_scored_again(
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert asked == sorted(asked, reverse=True)
     assert asked[-1] < asked[0]
+
+
+def test_no_output_takes_the_place_of_another_or_of_the_model(
+    tmp_path: Path, toy_files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the paths are written, and even when forced."""
+    monkeypatch.chdir(tmp_path)
+    force = Common(device="cpu", force=True)
+    asked = request_of(Path("m"), save_scores=tmp_path / "m", common=force)
+    with pytest.raises(OptionError, match="same file"):
+        calibrate(asked)
+    base = tmp_path / "base"
+    base.write_bytes(toy_files.checkpoint("a", "nonlinear").read_bytes())
+    with pytest.raises(OptionError, match="which is read"):
+        calibrate(request_of(Path("base"), model=str(base), common=force))
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
+
+
+@pytest.mark.parametrize("method", ["magnitude", "random"])
+def test_rules_without_data_do_not_ask_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    missing = dataclasses.replace(find_task("toy-a"), available=lambda: False)
+    monkeypatch.setitem(EMBEDDED_TASKS._entries, "toy-a", missing)
+    assert calibrate(request_of(tmp_path / "m", method=method)).live > 0
+    with pytest.raises(DataError, match="not on this machine"):
+        calibrate(request_of(tmp_path / "n"))

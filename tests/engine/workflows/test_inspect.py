@@ -295,7 +295,7 @@ def test_outputs_never_replace_what_is_inspected(toy_files: Any, tmp_path: Path)
     copy = tmp_path / "m"
     copy.write_bytes(toy_files.mask().read_bytes())
     for more in ({"out": copy}, {"plot": tmp_path / "." / "m"}):
-        with pytest.raises(OptionError, match="one of the files"):
+        with pytest.raises(OptionError, match="which is read"):
             look(copy, **more, common=Common(force=True))
     with pytest.raises(OptionError, match="same file"):
         look(copy, out=tmp_path / "x", plot=tmp_path / "x")

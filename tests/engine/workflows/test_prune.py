@@ -198,7 +198,7 @@ def test_scores_of_another_base_are_refused_with_both_hashes_before_any_data(
     for name in ("toy-clip", "toy-other"):
         assert load_weights(name).info.hash[:12] in caught.value.message
     mixed = [LowestEdit("prune", scores[name], 0.1) for name in ("a", "other")]
-    with pytest.raises(MismatchError, match="another base"):
+    with pytest.raises(MismatchError, match="different bases"):
         prune(request_of(*mixed))
     assert list(tmp_path.iterdir()) == []
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from talos_engine.errors import MismatchError
+from talos_engine.models.clip_architecture import make_outline
 from talos_engine.models.linearized import LinearizedEncoder
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import Backbone, BaseWeights, ImageTransform
@@ -182,12 +183,13 @@ class OpenClipBackbone(Backbone):
         self.model.to(device)
 
 
-def outline(config: Mapping[str, Any]) -> Skeleton:
-    """The shape of the CLIP model that this open_clip configuration describes."""
-    import open_clip
+def outline(config: Mapping[str, Any], name: str = "the model") -> Skeleton:
+    """The shape of the CLIP model that this ``model_cfg`` of open_clip describes.
 
-    with torch.device("meta"):
-        model = open_clip.CLIP(**config)
+    Raises:
+        ModelError: it describes none.
+    """
+    model: Any = make_outline({"model_cfg": config}, name)
     visual: Any = model.visual.eval()
     height, width = _pair(visual.image_size)
     total = sum(tensor.numel() for tensor in model.state_dict().values())

@@ -72,7 +72,7 @@ def make_vector(request: VectorRequest) -> VectorResult:
     check_choice("sparse", request.sparse, SPARSE_CHOICES)
     check_output(request.out, force=request.common.force)
     checkpoint = read_checkpoint(request.finetuned)
-    weights = resolve_model(request.model, [checkpoint.header.base])
+    weights = resolve_model(request.model, [checkpoint.header.base], request.common.pretrained)
     check_base(weights, checkpoint.header.base, request.finetuned)
     evaluation = recorded_evaluation(checkpoint.header, request.finetuned)
     if evaluation == LINEARIZED:

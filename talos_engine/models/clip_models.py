@@ -77,6 +77,7 @@ def named_spec(name: str, pretrained: str | None) -> ModelSpec | None:
     model_cfg = named_config(name)
     if model_cfg is None:
         return None
+    check_config({"model_cfg": model_cfg}, name)
     source = _parse(name, pretrained)
     tag = _tag_entry(name, source.tag)
     config = _tagged_config(name, model_cfg, source.tag, tag)

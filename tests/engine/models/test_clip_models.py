@@ -202,7 +202,9 @@ def test_a_download_that_fails_is_one_error(
     monkeypatch.setattr("talos_engine.models.clip_weights.hub_problem", lambda: "")
     monkeypatch.setattr("open_clip.pretrained.download_pretrained", fail)
     check_model_name("Small-ViT")
-    with pytest.raises(ModelError, match=r"downloading failed: Failed to download file \(x\) \(three"):
+    with pytest.raises(
+        ModelError, match=r"downloading failed: Failed to download file \(x\) \(three"
+    ):
         load_weights("Small-ViT")
 
 

@@ -358,12 +358,20 @@ SMALL_CONFIG = {
 }
 
 
+SMALL_RESNET = {
+    "embed_dim": 12,
+    "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+    "text_cfg": SMALL_CONFIG["text_cfg"],
+}
+
+
 @pytest.fixture(scope="session")
 def small_vit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """``Small-ViT`` as an architecture of open_clip; gives a folder with weights of it.
 
     Like ``ViT-B-32`` but tiny: GELU in its configuration, a tag ``openai`` of QuickGELU weights.
     ``small.safetensors``, ``small.pt`` and ``other.safetensors`` are what the library itself saves.
+    ``Small-RN`` with ``resnet.safetensors`` is a ResNet without tags.
     """
     import open_clip
     from open_clip import factory, pretrained
@@ -372,7 +380,10 @@ def small_vit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("small-vit")
     (folder / "configs").mkdir()
     (folder / "configs" / "Small-ViT.json").write_text(json.dumps(SMALL_CONFIG))
+    (folder / "configs" / "Small-RN.json").write_text(json.dumps(SMALL_RESNET))
     open_clip.add_model_config(folder / "configs")
+    torch.manual_seed(2)
+    save_file(open_clip.CLIP(**SMALL_RESNET).state_dict(), folder / "resnet.safetensors")
     tag = {**pretrained.get_pretrained_cfg("ViT-B-32", "openai"), "hf_hub": "someone/small/"}
     later = {**tag, "hf_hub": "someone/later/", "quick_gelu": False}
     pretrained._PRETRAINED["Small-ViT"] = {"openai": tag, "later": later}
@@ -391,4 +402,5 @@ def small_vit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
     del pretrained._PRETRAINED["Small-ViT"]
     factory._MODEL_CONFIG_PATHS.remove(folder / "configs")
-    factory._MODEL_CONFIGS.pop("Small-ViT")
+    for name in ("Small-ViT", "Small-RN"):
+        factory._MODEL_CONFIGS.pop(name)

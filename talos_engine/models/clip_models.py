@@ -23,6 +23,7 @@ from talos_engine.models.clip_architecture import (
     CONFIG_FILE,
     check_config,
     folder_config,
+    is_config,
     make_config,
     make_module,
     make_outline,
@@ -104,8 +105,10 @@ def is_model_folder(path: Path) -> bool:
     return (path / CONFIG_FILE).is_file()
 
 
-def recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec:
+def recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec | None:
     """The model that an artifact records, of exactly the recorded architecture.
+
+    ``None`` if it is neither an architecture that open_clip knows nor came from a folder.
 
     Args:
         base: What the artifact records.
@@ -117,6 +120,9 @@ def recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec:
         ModelError: the architecture cannot be built.
     """
     config = dict(base.architecture)
+    foreign = not base.name.startswith(FOLDER_PREFIX) and named_config(base.name) is None
+    if foreign or not is_config(config):
+        return None
     if pretrained is None:
         tag = _tag_entry(base.name, base.pretrained)
         if tag:

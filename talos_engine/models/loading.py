@@ -23,7 +23,6 @@ from talos_engine.artifacts import (
     recorded_evaluation,
 )
 from talos_engine.errors import MismatchError, OptionError, UnknownNameError
-from talos_engine.models.clip_architecture import is_config
 from talos_engine.models.clip_models import (
     CHECKPOINT,
     folder_spec,
@@ -79,9 +78,8 @@ def find_spec(
 
 
 def _recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec:
-    if base.name in MODELS or not is_config(base.architecture):
-        return _catalog_spec(base.name, pretrained)
-    return recorded_spec(base, pretrained)
+    found = None if base.name in MODELS else recorded_spec(base, pretrained)
+    return found or _catalog_spec(base.name, pretrained)
 
 
 def _catalog_spec(name: str, pretrained: str | None) -> ModelSpec:

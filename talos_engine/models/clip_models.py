@@ -311,8 +311,10 @@ def _make(
         return clip_weights.read_weights(locate(), make_outline(config, name).state_dict())
 
     def build(weights: BaseWeights) -> Backbone:
-        from talos_engine.models.open_clip_backbone import OpenClipBackbone
+        from talos_engine.models.open_clip_backbone import OpenClipBackbone, check_state
 
+        # Nothing is allocated for a configuration that is larger than the weights at hand.
+        check_state(make_outline(config, name), weights.tensors)
         return OpenClipBackbone(
             weights,
             make_module(config, name),

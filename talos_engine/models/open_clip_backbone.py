@@ -90,7 +90,7 @@ class OpenClipBackbone(Backbone):
     def __init__(
         self, weights: BaseWeights, model: nn.Module, make_tokenizer: Callable[[], Any]
     ) -> None:
-        _check_state(model, weights.tensors)
+        check_state(model, weights.tensors)
         model.load_state_dict(dict(weights.tensors), strict=True)
         self.weights = weights
         model.eval().requires_grad_(False)
@@ -196,7 +196,12 @@ def outline(config: Mapping[str, Any], name: str = "the model") -> Skeleton:
     return Skeleton(image_encoder_structure(visual), total, visual, (3, height, width))
 
 
-def _check_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def check_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raise unless tensors are exactly a model's, which may live on the meta device.
+
+    Raises:
+        MismatchError: a name, shape or dtype differs; it is named.
+    """
     expected = {
         name: (tuple(value.shape), value.dtype) for name, value in model.state_dict().items()
     }

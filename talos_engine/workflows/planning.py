@@ -12,14 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from talos_engine.artifacts import Header, common_evaluation, open_vector
+from talos_engine.artifacts import BaseInfo, Header, common_evaluation, open_vector
 from talos_engine.data.splits import find_task, load_split
-from talos_engine.errors import MismatchError
+from talos_engine.errors import MismatchError, ModelError, OptionError
 from talos_engine.evaluation.accuracy import BATCH_SIZE
 from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
 from talos_engine.masking.selection import count_entries, rank_units, unit_counts
 from talos_engine.masking.spec import PlanContext
-from talos_engine.models.loading import find_spec, is_checkpoint_path, open_skeleton
+from talos_engine.models.loading import (
+    check_model_name,
+    find_spec,
+    is_checkpoint_path,
+    open_skeleton,
+)
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import MODELS
 from talos_engine.training.spec import FINETUNE_METHODS
@@ -38,6 +43,7 @@ from talos_engine.workflows.disentangle import (
 from talos_engine.workflows.evaluate import EvaluateRequest, check_evaluate
 from talos_engine.workflows.finetune import FinetuneRequest, check_finetune, resolve_training
 from talos_engine.workflows.negate import NegateRequest, check_negate
+from talos_engine.workflows.opening import Common
 from talos_engine.workflows.profile import WARMUP_STEPS, ProfileRequest, check_profile
 from talos_engine.workflows.prune import PruneRequest, check_prune
 from talos_engine.workflows.unfinished import check_persistence
@@ -89,6 +95,7 @@ def plan_calibrate(request: CalibrateRequest) -> Plan:
     training = dense_defaults(request.model, request.common.pretrained)
     planned = dict(rule.plan(config, PlanContext(skeleton, total, examples, training)))
     memory = skeleton.total_entries * _FLOAT + 2 * total * _FLOAT + planned.pop("memory_bytes", 0)
+    facts |= _missing_weights(request.model, request.common)
     return Plan({**facts, **planned, "memory_bytes": memory})
 
 
@@ -120,6 +127,7 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
             "memory_bytes": memory,
             "disk_bytes": skeleton.total_entries * _FLOAT
             + (3 * entries * _FLOAT if request.kept.checkpoint_every else 0),
+            **_missing_weights(request.model, request.common),
         }
     )
 
@@ -169,6 +177,7 @@ def plan_evaluate(request: EvaluateRequest) -> Plan:
             "examples": examples,
             "memory_bytes": _evaluation_memory(skeleton) + skeleton.total_entries * _FLOAT,
             "disk_bytes": 0,
+            **_missing_weights(request.model, request.common, base),
         }
     )
 
@@ -242,8 +251,20 @@ def plan_profile(request: ProfileRequest) -> Plan:
             "steps_per_method": WARMUP_STEPS + request.iters,
             "memory_bytes": 5 * skeleton.encoder_entries * _FLOAT + saved,
             "disk_bytes": 2_000,
+            **_missing_weights(request.model, request.common),
         }
     )
+
+
+def _missing_weights(
+    model: str | None, common: Common, recorded: BaseInfo | None = None
+) -> dict[str, int | str]:
+    """A word about the model's weights where the command could not run for want of them."""
+    try:
+        check_model_name(model, common.pretrained, recorded)
+    except (ModelError, OptionError):
+        return {"weights": "missing"}
+    return {}
 
 
 def _check_recorded(model: str | None, pretrained: str | None, header: Header, path: Path) -> None:

@@ -170,6 +170,7 @@ def test_a_dry_run_needs_no_weights(talos: Callable[..., Any]) -> None:
     assert done.code == 0, done.err
     plan = json.loads(done.out)
     assert plan["maskable_entries"] == 87_416_832
+    assert plan["weights"] == "missing"
     done = talos("finetune", *words, "--method", "nonlinear", "--json")
     assert json.loads(done.out)["steps"] == 2000
 

@@ -398,6 +398,17 @@ def test_a_configuration_that_describes_nothing_is_one_error(small_vit: Path) ->
         build_backbone(dataclasses.replace(weights, info=info))
 
 
+def test_a_configuration_larger_than_the_weights_is_refused_before_it_takes_memory(
+    small_vit: Path,
+) -> None:
+    weights = load_weights("Small-ViT", str(small_vit / "small.pt"))
+    wrong = copy.deepcopy(weights.info.architecture)
+    wrong["model_cfg"]["vision_cfg"]["width"] = 2**20
+    info = dataclasses.replace(weights.info, architecture=wrong)
+    with pytest.raises(MismatchError, match="do not fit the architecture"):
+        build_backbone(dataclasses.replace(weights, info=info))
+
+
 def test_skeletons_need_no_weights() -> None:
     skeleton = open_skeleton("ViT-B-32", "openai")
     assert skeleton.total_entries == 151_277_313

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -123,10 +123,12 @@ def load_weights(
         ModelError: the weights cannot be had.
         MismatchError: a checkpoint was made to be evaluated linearized, so it is no base.
     """
-    spec = find_spec(model, pretrained, recorded)
     if model is not None and is_checkpoint_path(model):
+        folder = _files_folder(model, pretrained)
         checkpoint = read_checkpoint(model)
-        return _identify_checkpoint(checkpoint.header.base, checkpoint.tensors, spec.folder)
+        check_is_base(checkpoint.header, Path(model))
+        return _identify_checkpoint(checkpoint.header.base, checkpoint.tensors, folder)
+    spec = find_spec(model, pretrained, recorded)
     return _identify_known(spec, spec.read())
 
 
@@ -138,20 +140,18 @@ class OpenBase:
         specs: Dtype and shape of every tensor.
         tensors: The tensors; those of a checkpoint are read when asked for, one at a time.
         origin: What a checkpoint records as its own base; ``None`` where the weights are a base's.
-        spec: The model.
+        identify: Reads each tensor once, for the hash.
     """
 
     specs: Mapping[str, TensorSpec]
     tensors: Mapping[str, Tensor]
     origin: BaseInfo | None
-    spec: ModelSpec
+    identify: Callable[[Mapping[str, Tensor]], BaseWeights]
 
     @functools.cached_property
     def weights(self) -> BaseWeights:
         """The tensors with their identity; each is read once, for its hash, when first asked."""
-        if self.origin is not None:
-            return _identify_checkpoint(self.origin, self.tensors, self.spec.folder)
-        return _identify_known(self.spec, self.tensors)
+        return self.identify(self.tensors)
 
 
 @contextmanager
@@ -164,14 +164,18 @@ def open_base(
         ArtifactError: a file is not sound, or does not hold this architecture.
         ModelError: the weights cannot be had.
     """
-    spec = find_spec(model, pretrained, recorded)
     if model is not None and is_checkpoint_path(model):
+        folder = _files_folder(model, pretrained)
         with open_checkpoint(model) as file:
-            yield OpenBase(file.specs, file, file.header.base, spec)
+            check_is_base(file.header, Path(model))
+            origin = file.header.base
+            identify = functools.partial(_identify_checkpoint, origin, folder=folder)
+            yield OpenBase(file.specs, file, origin, identify)
         return
+    spec = find_spec(model, pretrained, recorded)
     tensors = spec.read()
     specs = {name: TensorSpec(value.dtype, tuple(value.shape)) for name, value in tensors.items()}
-    yield OpenBase(specs, tensors, None, spec)
+    yield OpenBase(specs, tensors, None, functools.partial(_identify_known, spec))
 
 
 def _identify_checkpoint(

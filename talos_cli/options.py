@@ -53,9 +53,21 @@ def complete_tasks(incomplete: str) -> list[str]:
     return [name for name in task_names() if name.startswith(incomplete)]
 
 
-complete_models = complete("talos_engine.models.catalog")
+def complete_models(incomplete: str) -> list[str]:
+    """Shell completion from the catalog and, once something is typed, open_clip's architectures."""
+    from talos_engine.models.names import architecture_names
 
-_MODEL_HELP = "Model: tiny-clip, or the path of a checkpoint made by talos."
+    names = [
+        *list_names("talos_engine.models.catalog"),
+        *(architecture_names() if incomplete else ()),
+    ]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+_MODEL_HELP = (
+    "Model: tiny-clip, an architecture of open_clip such as ViT-B-32, a folder of its format, or "
+    "a checkpoint made by talos."
+)
 Model = Annotated[
     str, typer.Option("--model", "-m", help=_MODEL_HELP, autocompletion=complete_models)
 ]
@@ -100,6 +112,7 @@ class Shared:
     threads: int = 0
     dry_run: bool = False
     data: DataOptions = field(default_factory=DataOptions)
+    pretrained: str | None = None
 
     @property
     def terminal(self) -> Terminal:
@@ -110,7 +123,7 @@ class Shared:
         """The same, as the engine takes it."""
         from talos_engine.workflows.opening import Common
 
-        return Common(self.seed, self.device, self.dtype, self.threads, self.force)
+        return Common(self.seed, self.device, self.dtype, self.threads, self.force, self.pretrained)
 
 
 _EVERYWHERE: dict[str, tuple[Any, Any]] = {
@@ -125,6 +138,13 @@ _COMPUTING: dict[str, tuple[Any, Any, Any]] = {
     "dtype": (str, "float32", common_option("--dtype", help="float32, or bfloat16 autocast.")),
     "threads": (int, 0, common_option("--threads", help="CPU threads; 0: torch decides.")),
 }
+_PRETRAINED = typer.Option(
+    "--pretrained",
+    metavar="TAG|FILE|TAG=FILE",
+    help="Weights of an open_clip architecture: a tag, a safetensors or .pt file, or a file that "
+    "holds a tag's weights.",
+    show_default="openai",
+)
 _DRY_RUN = common_option("--dry-run", help="Check the inputs, say what would be done, and stop.")
 _CONFIG = Annotated[
     Path | None,
@@ -168,6 +188,13 @@ def command(
             for name, (kind, info) in _EVERYWHERE.items()
             if writes or name != "force"
         }
+        if "model" in own:
+            added["pretrained"] = inspect.Parameter(
+                "pretrained",
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[str | None, _PRETRAINED],
+            )
         if computes:
             for name, (kind, default, info) in (*_COMPUTING.items(), *DATA_OPTIONS.items()):
                 if (name == "dtype" and not precision) or (name == "seed" and not draws):

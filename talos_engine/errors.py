@@ -15,6 +15,7 @@ exit code.
     │   └── MismatchError       keys, shapes, dtypes or base hash disagree
     ├── OutputError        the result cannot be written (exists already, no space, no folder)
     ├── DataError          a task's data cannot be had or is malformed
+    ├── ModelError         a model's weights cannot be had, or talos cannot run such a model
     ├── DeviceError        the device asked for is not there, or ran out of memory
     └── TrainingError      the optimization broke down (non-finite loss)
 """
@@ -74,9 +75,18 @@ class DataError(TalosError):
     """A task's data cannot be had, or is malformed."""
 
 
+class ModelError(TalosError):
+    """A model's weights cannot be had, or talos cannot run a model of its kind."""
+
+
 class DeviceError(TalosError):
     """The device asked for is not there, or ran out of memory."""
 
 
 class TrainingError(TalosError):
     """The optimization broke down, for instance by a non-finite loss."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of some library says, in one line."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

@@ -79,6 +79,10 @@ class Registry(Generic[T]):
         """All names in alphabetical order, found without importing any entry."""
         return list_names(self.package)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether something is called ``name``; nothing is imported."""
+        return name in self._entries or name in self.names()
+
     def get(self, name: str) -> T:
         """The thing called ``name``; its module is imported on first use.
 

@@ -337,3 +337,70 @@ def toy_scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     return path
+
+
+SMALL_CONFIG = {
+    "embed_dim": 12,
+    "vision_cfg": {
+        "image_size": 32,
+        "patch_size": 16,
+        "layers": 2,
+        "width": 16,
+        "head_width": 8,
+    },
+    "text_cfg": {
+        "context_length": 16,
+        "vocab_size": 49408,
+        "width": 8,
+        "heads": 2,
+        "layers": 1,
+    },
+}
+
+
+SMALL_RESNET = {
+    "embed_dim": 12,
+    "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+    "text_cfg": SMALL_CONFIG["text_cfg"],
+}
+
+
+@pytest.fixture(scope="session")
+def small_vit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """``Small-ViT`` as an architecture of open_clip; gives a folder with weights of it.
+
+    Like ``ViT-B-32`` but tiny: GELU in its configuration, a tag ``openai`` of QuickGELU weights.
+    ``small.safetensors``, ``small.pt`` and ``other.safetensors`` are what the library itself saves.
+    ``Small-RN`` with ``resnet.safetensors`` is a ResNet without tags.
+    """
+    import open_clip
+    from open_clip import factory, pretrained
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("small-vit")
+    (folder / "configs").mkdir()
+    (folder / "configs" / "Small-ViT.json").write_text(json.dumps(SMALL_CONFIG))
+    (folder / "configs" / "Small-RN.json").write_text(json.dumps(SMALL_RESNET))
+    open_clip.add_model_config(folder / "configs")
+    torch.manual_seed(2)
+    save_file(open_clip.CLIP(**SMALL_RESNET).state_dict(), folder / "resnet.safetensors")
+    tag = {**pretrained.get_pretrained_cfg("ViT-B-32", "openai"), "hf_hub": "someone/small/"}
+    later = {**tag, "hf_hub": "someone/later/", "quick_gelu": False}
+    pretrained._PRETRAINED["Small-ViT"] = {"openai": tag, "later": later}
+    for seed, name in enumerate(("small", "other")):
+        torch.manual_seed(seed)
+        state = open_clip.CLIP(**SMALL_CONFIG).state_dict()
+        generator = torch.Generator().manual_seed(seed)
+        state = {
+            key: value + 0.2 * torch.randn(value.shape, generator=generator)
+            if value.ndim
+            else value
+            for key, value in state.items()
+        }
+        save_file(state, folder / f"{name}.safetensors")
+        torch.save({"epoch": 3, "state_dict": state}, folder / f"{name}.pt")
+    yield folder
+    del pretrained._PRETRAINED["Small-ViT"]
+    factory._MODEL_CONFIG_PATHS.remove(folder / "configs")
+    for name in ("Small-ViT", "Small-RN"):
+        factory._MODEL_CONFIGS.pop(name)

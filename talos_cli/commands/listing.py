@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
+
+import typer
 
 from talos_cli.options import Shared, command
 
@@ -41,12 +44,17 @@ def _sizes(sizes: Mapping[str, int]) -> str:
 
 
 @command(computes=False, writes=False)
-def models(*, shared: Shared) -> None:
-    """List the models: name, weights, description."""
+def models(
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All weights that open_clip publishes, not a few.")
+    ] = False,
+    shared: Shared,
+) -> None:
+    """List the models: name, weights, whether they are here; OpenAI's ViTs and what is cached."""
+    from talos_engine.models.clip_models import list_weights
     from talos_engine.models.spec import MODELS
 
-    found = [MODELS.get(name) for name in MODELS.names()]
-    lines = [f"{spec.name:<10} {spec.pretrained:<9} {spec.description}" for spec in found]
     values = [
         {
             "name": spec.name,
@@ -54,6 +62,20 @@ def models(*, shared: Shared) -> None:
             "available": True,
             "description": spec.description,
         }
-        for spec in found
+        for spec in map(MODELS.get, MODELS.names())
+    ] + [
+        {
+            "name": known.name,
+            "pretrained": known.tag,
+            "available": known.here,
+            "description": f"open_clip, {known.source}",
+        }
+        for known in list_weights(everything=everything)
+    ]
+    widths = {key: max(len(str(value[key])) for value in values) for key in ("name", "pretrained")}
+    lines = [
+        f"{value['name']:<{widths['name']}}  {value['pretrained']:<{widths['pretrained']}}  "
+        f"{'available' if value['available'] else 'missing  '}  {value['description']}"
+        for value in values
     ]
     shared.terminal.result("\n".join(lines), {"models": values})

@@ -1,10 +1,11 @@
-"""From what ``--model`` names to weights and backbones: catalog names and our own checkpoints."""
+"""From what ``--model`` and ``--pretrained`` name to weights and backbones."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,28 +22,114 @@ from talos_engine.artifacts import (
     read_checkpoint_header,
     recorded_evaluation,
 )
-from talos_engine.errors import MismatchError
+from talos_engine.errors import MismatchError, OptionError, UnknownNameError
+from talos_engine.models.clip_models import (
+    CHECKPOINT,
+    folder_spec,
+    is_model_folder,
+    named_spec,
+    recorded_spec,
+)
+from talos_engine.models.names import architecture_names
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import MODELS, Backbone, BaseWeights, ModelSpec
 
 
-def load_weights(model: str) -> BaseWeights:
-    """The tensors that ``model`` names, with their identity.
+def find_spec(
+    model: str | None, pretrained: str | None = None, recorded: BaseInfo | None = None
+) -> ModelSpec:
+    """The model that the options name; no weight is read.
+
+    Of a checkpoint of ours it is the model of its architecture, whose own weights are others.
 
     Args:
-        model: A catalog name, or the path of a checkpoint of ours.
+        model: A catalog name, an architecture of open_clip, a folder of its format, or the path of
+            a checkpoint of ours; ``None`` takes what is recorded.
+        pretrained: Weights of an architecture of open_clip: a tag, a file, or ``TAG=FILE``.
+        recorded: The base that artifacts at hand record.
 
     Raises:
-        UnknownNameError: neither a known name nor a file.
-        ArtifactError: the file is not a sound checkpoint of a known architecture.
-        MismatchError: it was made to be evaluated linearized, so it is no base of its own.
+        UnknownNameError: there is no such model.
+        OptionError: nothing names a model, or ``pretrained`` does not go with it.
+        ModelError: talos cannot run it.
+        ArtifactError: the file is not a sound checkpoint.
     """
-    path = Path(model)
+    if model is None:
+        if recorded is None:
+            raise OptionError("no model given", "say --model tiny-clip")
+        return _recorded_spec(recorded, pretrained)
     if is_checkpoint_path(model):
-        checkpoint = read_checkpoint(path)
-        check_is_base(checkpoint.header, path)
-        return _identify_checkpoint(checkpoint.header.base, checkpoint.tensors)
-    return _identify_known(MODELS.get(model), MODELS.get(model).read())
+        header = read_checkpoint_header(model)
+        check_is_base(header, Path(model))
+        folder = _files_folder(model, pretrained)
+        return dataclasses.replace(_recorded_spec(header.base, None), folder=folder)
+    if model in MODELS:
+        return _catalog_spec(model, pretrained)
+    found = named_spec(model, pretrained) if model else None
+    if found is not None:
+        return found
+    if model and is_model_folder(Path(model)):
+        if pretrained is not None:
+            raise OptionError(
+                f"--pretrained does not go with the folder {model}, which has weights"
+            )
+        return folder_spec(Path(model))
+    raise _unknown_model(model)
+
+
+def _recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec:
+    found = None if base.name in MODELS else recorded_spec(base, pretrained)
+    return found or _catalog_spec(base.name, pretrained)
+
+
+def _catalog_spec(name: str, pretrained: str | None) -> ModelSpec:
+    if name not in MODELS:
+        raise _unknown_model(name)
+    spec = MODELS.get(name)
+    if pretrained not in (None, spec.pretrained):
+        raise OptionError(f"{name} has its own weights, --pretrained does not go with it")
+    return spec
+
+
+def _unknown_model(name: str) -> UnknownNameError:
+    close = difflib.get_close_matches(name, [*MODELS.names(), *architecture_names()], n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return UnknownNameError(
+        f"there is no model named {name!r}",
+        f"{guess}known: {', '.join(MODELS.names())}; architectures of open_clip such as ViT-B-32; "
+        "a checkpoint made by talos; a folder of open_clip's format",
+    )
+
+
+def _files_folder(model: str, pretrained: str | None) -> Path | None:
+    """The folder with the other files of a checkpoint's model, where one is given."""
+    if pretrained is None:
+        return None
+    if not is_model_folder(Path(pretrained)):
+        raise OptionError(
+            f"{model} is a checkpoint and has its own weights",
+            "with it, --pretrained may only name the folder that its model came from",
+        )
+    return Path(pretrained)
+
+
+def load_weights(
+    model: str | None, pretrained: str | None = None, recorded: BaseInfo | None = None
+) -> BaseWeights:
+    """The tensors that the options name, with their identity; see ``find_spec``.
+
+    Raises:
+        ArtifactError: a file is not sound, or does not hold this architecture.
+        ModelError: the weights cannot be had.
+        MismatchError: a checkpoint was made to be evaluated linearized, so it is no base.
+    """
+    if model is not None and is_checkpoint_path(model):
+        folder = _files_folder(model, pretrained)
+        checkpoint = read_checkpoint(model)
+        check_is_base(checkpoint.header, Path(model))
+        return _identify_checkpoint(checkpoint.header.base, checkpoint.tensors, folder)
+    spec = find_spec(model, pretrained, recorded)
+    return _identify_known(spec, spec.read())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,48 +139,51 @@ class OpenBase:
     Args:
         specs: Dtype and shape of every tensor.
         tensors: The tensors; those of a checkpoint are read when asked for, one at a time.
-        origin: What a checkpoint records as its own base; ``None`` for a catalog name.
-        name: The catalog name, where ``origin`` is ``None``.
+        origin: What a checkpoint records as its own base; ``None`` where the weights are a base's.
+        identify: Reads each tensor once, for the hash.
     """
 
     specs: Mapping[str, TensorSpec]
     tensors: Mapping[str, Tensor]
     origin: BaseInfo | None
-    name: str
+    identify: Callable[[Mapping[str, Tensor]], BaseWeights]
 
     @functools.cached_property
     def weights(self) -> BaseWeights:
         """The tensors with their identity; each is read once, for its hash, when first asked."""
-        if self.origin is not None:
-            return _identify_checkpoint(self.origin, self.tensors)
-        return _identify_known(MODELS.get(self.name), self.tensors)
+        return self.identify(self.tensors)
 
 
 @contextmanager
-def open_base(model: str) -> Iterator[OpenBase]:
-    """The tensors that ``model`` names; a checkpoint's stay in its file.
-
-    Args:
-        model: A catalog name, or the path of a checkpoint of ours.
+def open_base(
+    model: str | None, pretrained: str | None = None, recorded: BaseInfo | None = None
+) -> Iterator[OpenBase]:
+    """The tensors that the options name, see ``find_spec``; a checkpoint's stay in its file.
 
     Raises:
-        UnknownNameError: neither a known name nor a file.
-        ArtifactError: the file is not a sound checkpoint.
+        ArtifactError: a file is not sound, or does not hold this architecture.
+        ModelError: the weights cannot be had.
     """
-    if is_checkpoint_path(model):
+    if model is not None and is_checkpoint_path(model):
+        folder = _files_folder(model, pretrained)
         with open_checkpoint(model) as file:
             check_is_base(file.header, Path(model))
-            yield OpenBase(file.specs, file, file.header.base, "")
+            origin = file.header.base
+            identify = functools.partial(_identify_checkpoint, origin, folder=folder)
+            yield OpenBase(file.specs, file, origin, identify)
         return
-    tensors = MODELS.get(model).read()
+    spec = find_spec(model, pretrained, recorded)
+    tensors = spec.read()
     specs = {name: TensorSpec(value.dtype, tuple(value.shape)) for name, value in tensors.items()}
-    yield OpenBase(specs, tensors, None, model)
+    yield OpenBase(specs, tensors, None, functools.partial(_identify_known, spec))
 
 
-def _identify_checkpoint(origin: BaseInfo, tensors: Mapping[str, Tensor]) -> BaseWeights:
+def _identify_checkpoint(
+    origin: BaseInfo, tensors: Mapping[str, Tensor], folder: Path | None
+) -> BaseWeights:
     found = hash_tensors(tensors)
-    own = dataclasses.replace(origin, pretrained="checkpoint", hash=found)
-    return BaseWeights(origin if found == origin.hash else own, origin, tensors)
+    own = dataclasses.replace(origin, pretrained=CHECKPOINT, hash=found)
+    return BaseWeights(origin if found == origin.hash else own, origin, tensors, folder)
 
 
 def _identify_known(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> BaseWeights:
@@ -103,7 +193,7 @@ def _identify_known(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> BaseWeigh
         architecture=spec.architecture(),
         hash=hash_tensors(tensors),
     )
-    return BaseWeights(info, info, tensors)
+    return BaseWeights(info, info, tensors, spec.folder)
 
 
 def check_is_base(header: Header, path: Path) -> None:
@@ -120,44 +210,41 @@ def check_is_base(header: Header, path: Path) -> None:
 
 
 def is_checkpoint_path(model: str) -> bool:
-    """Whether ``model`` names a file rather than a catalog entry."""
+    """Whether ``model`` names a file rather than a known model."""
     return model not in MODELS.names() and Path(model).is_file()
 
 
-def check_model_name(model: str) -> None:
-    """Raise unless ``model`` is a catalog name or a file; reads nothing.
+def check_model_name(
+    model: str | None, pretrained: str | None = None, recorded: BaseInfo | None = None
+) -> None:
+    """Raise unless the options name a model whose weights can be had; reads none.
 
     Raises:
-        UnknownNameError: it is neither.
+        UnknownNameError: there is no such model.
+        OptionError: nothing names a model, or ``pretrained`` does not go with it.
+        ModelError: its weights can be had neither here nor from the network.
     """
-    if not is_checkpoint_path(model):
-        MODELS.get(model)
+    if model is None or not is_checkpoint_path(model):
+        find_spec(model, pretrained, recorded).require()
 
 
-def open_skeleton(model: str) -> Skeleton:
-    """The shape of the model that ``model`` names; of a checkpoint, only the header is read.
+def open_skeleton(
+    model: str | None, pretrained: str | None = None, recorded: BaseInfo | None = None
+) -> Skeleton:
+    """The shape of the model that the options name; of a checkpoint, only the header is read.
 
     Raises:
-        UnknownNameError: neither a known name nor a file.
+        UnknownNameError: there is no such model.
         ArtifactError: the file is not a sound checkpoint.
     """
-    return MODELS.get(architecture_name(model)).skeleton()
-
-
-def architecture_name(model: str) -> str:
-    """The catalog name of the architecture of what ``model`` names."""
-    if not is_checkpoint_path(model):
-        return model
-    header = read_checkpoint_header(model)
-    check_is_base(header, Path(model))
-    return header.base.name
+    return find_spec(model, pretrained, recorded).skeleton()
 
 
 def build_backbone(weights: BaseWeights) -> Backbone:
     """The backbone of these weights' architecture, holding them.
 
     Raises:
-        UnknownNameError: the architecture is not in the catalog.
+        UnknownNameError: the architecture is not known.
         MismatchError: the weights do not fit it.
     """
-    return MODELS.get(weights.info.name).build(weights)
+    return _recorded_spec(weights.info, None).build(weights)

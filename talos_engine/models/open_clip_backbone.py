@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from talos_engine.errors import MismatchError
+from talos_engine.models.clip_architecture import make_outline
 from talos_engine.models.linearized import LinearizedEncoder
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import Backbone, BaseWeights, ImageTransform
@@ -89,7 +90,7 @@ class OpenClipBackbone(Backbone):
     def __init__(
         self, weights: BaseWeights, model: nn.Module, make_tokenizer: Callable[[], Any]
     ) -> None:
-        _check_state(model, weights.tensors)
+        check_state(model, weights.tensors)
         model.load_state_dict(dict(weights.tensors), strict=True)
         self.weights = weights
         model.eval().requires_grad_(False)
@@ -182,19 +183,25 @@ class OpenClipBackbone(Backbone):
         self.model.to(device)
 
 
-def outline(config: Mapping[str, Any]) -> Skeleton:
-    """The shape of the CLIP model that this open_clip configuration describes."""
-    import open_clip
+def outline(config: Mapping[str, Any], name: str = "the model") -> Skeleton:
+    """The shape of the CLIP model that this ``model_cfg`` of open_clip describes.
 
-    with torch.device("meta"):
-        model = open_clip.CLIP(**config)
+    Raises:
+        ModelError: it describes none.
+    """
+    model: Any = make_outline({"model_cfg": config}, name)
     visual: Any = model.visual.eval()
     height, width = _pair(visual.image_size)
     total = sum(tensor.numel() for tensor in model.state_dict().values())
     return Skeleton(image_encoder_structure(visual), total, visual, (3, height, width))
 
 
-def _check_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def check_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raise unless tensors are exactly a model's, which may live on the meta device.
+
+    Raises:
+        MismatchError: a name, shape or dtype differs; it is named.
+    """
     expected = {
         name: (tuple(value.shape), value.dtype) for name, value in model.state_dict().items()
     }

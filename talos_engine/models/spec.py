@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,13 @@ class BaseWeights:
         origin: Identity of the base that these tensors were made from; equal to ``info`` unless
             they come from a checkpoint of ours.
         tensors: Every tensor of the model's ``state_dict``, on the CPU.
+        folder: Where the model's other files lie, such as those of its tokenizer, if they do.
     """
 
     info: BaseInfo
     origin: BaseInfo
     tensors: Mapping[str, Tensor]
+    folder: Path | None = None
 
     def matching(self, base_hash: str) -> BaseInfo | None:
         """Whichever of ``info`` and ``origin`` has this hash."""
@@ -107,7 +110,7 @@ class Backbone(ABC):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A known model.
+    """A model that can be loaded.
 
     Args:
         name: Name on the command line.
@@ -119,6 +122,9 @@ class ModelSpec:
         skeleton: Returns the model's shape without reading any weight.
         training_defaults: Hyper-parameters of fine-tuning that suit this model: all of them under
             "", and by method those that differ.
+        require: Raises ``ModelError``, saying what can be done, where the weights can be had
+            neither here nor from the network; reads none. Not given: they are here.
+        folder: Where the model's other files lie, if they do.
     """
 
     name: str
@@ -129,6 +135,8 @@ class ModelSpec:
     build: Callable[[BaseWeights], Backbone]
     skeleton: Callable[[], Skeleton]
     training_defaults: Mapping[str, Mapping[str, Any]]
+    require: Callable[[], object] = lambda: None
+    folder: Path | None = None
 
 
 MODELS: Registry[ModelSpec] = Registry("model", "talos_engine.models.catalog")

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from talos_engine.errors import OptionError
 
 KINDS = ("q", "k", "v", "o", "mlp_in", "mlp_out", "linear", "ln", "conv")
-_LINEAR_KINDS = {"c_fc": "mlp_in", "c_proj": "mlp_out", "out_proj": "o"}
+_LINEAR_KINDS = {
+    "c_fc": "mlp_in",
+    "c_proj": "mlp_out",
+    "out_proj": "o",
+    "q_proj": "q",
+    "k_proj": "k",
+    "v_proj": "v",
+}
+_POOLING = ".attnpool."  # of ResNets: plain attention, whose last projection is called c_proj
 _T5_KINDS = {
     "q": "q",
     "k": "k",
@@ -167,7 +175,8 @@ def _module_groups(path: str, module: nn.Module) -> Iterator[ParameterGroup]:
         return
     leaf = path.rstrip(".").rsplit(".", 1)[-1]
     if isinstance(module, nn.Linear):
-        kind = _LINEAR_KINDS.get(leaf, "linear")
+        pools = _POOLING in f".{path}" and leaf == "c_proj"
+        kind = "o" if pools else _LINEAR_KINDS.get(leaf, "linear")
     elif isinstance(module, nn.LayerNorm):
         kind = "ln"
     elif isinstance(module, nn.Conv2d):
@@ -178,4 +187,7 @@ def _module_groups(path: str, module: nn.Module) -> Iterator[ParameterGroup]:
         value = getattr(module, suffix, None)
         if isinstance(value, Tensor):
             rows = value.shape[0]
-            yield ParameterGroup(f"{path}{suffix}", kind, layer, suffix == "bias", 0, rows)
+            unmoved = suffix == "bias" and kind == "k" and _POOLING in f".{path}"
+            yield ParameterGroup(
+                f"{path}{suffix}", kind, layer, suffix == "bias", 0, rows, shift_invariant=unmoved
+            )

@@ -83,7 +83,7 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
     """
     method, config = check_add(request)
     given = request.coefs if len(request.coefs) == len(request.vectors) > 1 else ()
-    with open_inputs(request.vectors, request.model, given) as inputs:
+    with open_inputs(request.vectors, request.model, given, request.common.pretrained) as inputs:
         tasks = [vector.header.task for vector in inputs.vectors]
         check_tasks(request, method, tasks)
         if request.search:
@@ -241,6 +241,7 @@ class _Writer:
         words = ["talos", "add", *map(str, request.vectors), f"--model={self.inputs.base.name}"]
         if request.model is not None:
             words[-1] = f"--model={request.model}"
+        words += request.common.words()
         words += [f"--method={request.method}", *flags_of(request.options)]
         if request.search and self.method.one_model_per_task:
             words += ["--search", f"--grid={request.grid or DEFAULT_GRID}"]

@@ -25,11 +25,10 @@ from talos_engine.errors import OptionError
 from talos_engine.inspection.tally import count_by_kind
 from talos_engine.masking.selection import SCOPES, count_entries, rank_units
 from talos_engine.masking.spec import MASK_RULES, MaskContext, MaskEntry, Ranking
-from talos_engine.models.loading import check_model_name, is_checkpoint_path, load_weights
-from talos_engine.models.spec import MODELS
+from talos_engine.models.loading import find_spec, is_checkpoint_path, load_weights
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.progress import Progress, silent
-from talos_engine.workflows.opening import Common, Session, open_session
+from talos_engine.workflows.opening import Common, Session, check_inputs, open_session
 
 PLACE = "{sparsity}"
 
@@ -125,7 +124,9 @@ def calibrate_each(
         TrainingError: a gradient or a loss is not finite.
     """
     rule, config = check_calibrate(request)
-    session = open_session(load_weights(request.model), request.common.runtime())
+    session = open_session(
+        load_weights(request.model, request.common.pretrained), request.common.runtime()
+    )
     examples = load_split(find_task(request.task), rule.split) if rule.split else None
     context = make_context(session, rule, request, examples, progress)
     ranking = rule.run(config, context)
@@ -154,16 +155,26 @@ def calibrate_each(
     )
 
 
-def check_calibrate(request: CalibrateRequest) -> tuple[MaskEntry, Any]:
-    """The mask rule and its configuration, everything that needs no weights being checked."""
+def check_calibrate(request: CalibrateRequest, *, weights: bool = True) -> tuple[MaskEntry, Any]:
+    """The mask rule and its configuration, everything that needs no weights being checked.
+
+    Args:
+        request: What is asked for.
+        weights: Whether the model's weights must be to be had.
+    """
     for sparsity in request.sparsities:
         check_fraction("sparsity", sparsity, below_one=True)
     check_choice("scope", request.scope, SCOPES)
     rule = MASK_RULES.get(request.method)
     config = rule.configure(request.options)
     _check_several(request, rule, config)
-    check_model_name(request.model)
-    find_task(request.task, needs_data=bool(rule.split))
+    check_inputs(
+        request.model,
+        request.common,
+        [request.task],
+        weights=weights,
+        data=bool(rule.split),
+    )
     request.common.runtime()
     if request.common.dtype != "float32" and not rule.split:
         raise OptionError(f"method {request.method!r} runs no model", "leave out --dtype")
@@ -231,19 +242,20 @@ def make_context(
         load_model=lambda: session.classifier(request.task),
         load_inputs=lambda: session.prepare(examples or load_split(spec, rule.split)),
         units=rank_units(structure, request.scope),
-        training=dense_defaults(session.weights.info.name),
+        training=dense_defaults(request.model, request.common.pretrained),
         runtime=session.runtime,
         progress=progress,
     )
 
 
-def dense_defaults(architecture: str) -> dict[str, Any]:
+def dense_defaults(model: str, pretrained: str | None = None) -> dict[str, Any]:
     """A model's hyper-parameters for dense fine-tuning, by name of ``TrainConfig`` field.
 
     Args:
-        architecture: Catalog name of the model.
+        model: What ``--model`` names.
+        pretrained: What ``--pretrained`` says of its weights.
     """
-    known = MODELS.get(architecture).training_defaults
+    known = find_spec(model, pretrained).training_defaults
     return {**known[""], **known.get("nonlinear", {})}
 
 

@@ -31,7 +31,7 @@ from talos_engine.inspection.blocks import (
 )
 from talos_engine.inspection.histogram import ScoreHistograms, summarize_scores
 from talos_engine.inspection.tally import Tally, tally_mask, tally_vector
-from talos_engine.models.spec import MODELS
+from talos_engine.models.loading import open_skeleton
 
 T = TypeVar("T")
 
@@ -137,7 +137,7 @@ def _cut(
         whole_model: Blocks of all that the model could train, beside these tensors.
     """
     try:
-        structure = MODELS.get(header.base.name).skeleton().structure
+        structure = open_skeleton(None, None, header.base).structure
     except TalosError as error:
         problem = error.message
     else:

@@ -79,7 +79,7 @@ def disentangle(request: DisentangleRequest, progress: Progress = silent) -> Dis
         OutputError: the result cannot be written.
     """
     check_disentangle(request)
-    vectors, weights = read_vectors(request.vectors, request.model)
+    vectors, weights = read_vectors(request.vectors, request.model, request.common.pretrained)
     tasks = choose_tasks(request, [vector.header.task for vector in vectors])
     session = open_session(weights, request.common.runtime())
     for path, vector in zip(request.vectors, vectors, strict=True):

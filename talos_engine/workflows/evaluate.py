@@ -13,6 +13,7 @@ from torch import Tensor
 from talos_engine.artifacts import (
     LINEARIZED,
     PLAIN,
+    BaseInfo,
     Header,
     check_distinct,
     check_output,
@@ -27,7 +28,7 @@ from talos_engine.artifacts import (
     write_metrics,
 )
 from talos_engine.configuration import check_choice
-from talos_engine.data.splits import SPLIT_NAMES, find_task
+from talos_engine.data.splits import SPLIT_NAMES
 from talos_engine.errors import MismatchError, OptionError
 from talos_engine.evaluation.accuracy import (
     Accuracy,
@@ -37,7 +38,6 @@ from talos_engine.evaluation.accuracy import (
     normalize_accuracy,
 )
 from talos_engine.merging.ops import touched_names
-from talos_engine.models.loading import check_model_name
 from talos_engine.models.spec import BaseWeights
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.progress import Progress, silent
@@ -47,6 +47,7 @@ from talos_engine.workflows.opening import (
     apply_vector,
     check_base,
     check_encoder_only,
+    check_inputs,
     check_single_base,
     open_session,
     resolve_model,
@@ -126,7 +127,8 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
     """
     headers = check_evaluate(request)
     paths = (*request.checkpoints, *request.singles)
-    weights = resolve_model(request.model, [headers[path].base for path in paths])
+    recorded = [headers[path].base for path in paths]
+    weights = resolve_model(request.model, recorded, request.common.pretrained)
     for path in paths:
         check_base(weights, headers[path].base, path)
         _check_layout(path, weights.tensors)
@@ -177,25 +179,29 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
     return EvaluateResult(request.out, tuple(models), metrics)
 
 
-def check_evaluate(request: EvaluateRequest) -> dict[Path, Header]:
-    """Headers of all files, everything that needs no weights being checked."""
+def check_evaluate(
+    request: EvaluateRequest, recorded: BaseInfo | None = None, *, weights: bool = True
+) -> dict[Path, Header]:
+    """Headers of all files, everything that needs no weights being checked.
+
+    Args:
+        request: What is asked for.
+        recorded: The base if nothing else names it.
+        weights: Whether the model's weights must be to be had.
+    """
     check_choice("split", request.split, SPLIT_NAMES)
     if not request.tasks:
         raise OptionError("no task given", "say --task NAME, once per task")
     if len(set(request.tasks)) < len(request.tasks):
         raise OptionError("a task is given twice")
     request.common.runtime()
-    for name in request.tasks:
-        find_task(name)
-    if request.model is not None:
-        check_model_name(request.model)
     if request.out is not None:
         check_distinct({"--out": request.out}, (*request.checkpoints, *request.singles))
         check_output(request.out, force=request.common.force)
     paths = (*request.checkpoints, *request.singles)
     headers = {path: _read_header(path) for path in paths}
-    if request.model is None and not headers:
-        raise OptionError("no model given", "say --model tiny-clip")
+    base = next((header.base for header in headers.values()), recorded)
+    check_inputs(request.model, request.common, request.tasks, base, weights=weights)
     _assign_singles(request, headers)
     return headers
 

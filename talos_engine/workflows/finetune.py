@@ -21,14 +21,20 @@ from talos_engine.artifacts import (
 )
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import OptionError
-from talos_engine.models.loading import architecture_name, check_model_name, load_weights
-from talos_engine.models.spec import MODELS, BaseWeights
+from talos_engine.models.loading import find_spec, load_weights
+from talos_engine.models.spec import BaseWeights
 from talos_engine.progress import Progress, silent
 from talos_engine.training.early_stopping import EarlyStopping
 from talos_engine.training.loop import StepRecord, TrainConfig, TrainJob, train
 from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry, Trainable, Trainee
 from talos_engine.workflows.observing import log_steps, validate_with
-from talos_engine.workflows.opening import Common, Session, check_base, open_session
+from talos_engine.workflows.opening import (
+    Common,
+    Session,
+    check_base,
+    check_inputs,
+    open_session,
+)
 from talos_engine.workflows.training_log import open_log
 from talos_engine.workflows.unfinished import (
     Persistence,
@@ -117,7 +123,7 @@ def _finetune(
     config: TrainConfig,
     progress: Progress,
 ) -> FinetuneResult:
-    weights = load_weights(request.model)
+    weights = load_weights(request.model, request.common.pretrained)
     if mask is not None and request.mask is not None:
         check_base(weights, mask.header.base, request.mask)
     session = open_session(weights, request.common.runtime())
@@ -147,8 +153,15 @@ def _finetune(
     )
 
 
-def check_finetune(request: FinetuneRequest) -> tuple[FinetuneEntry, Mask | None, TrainConfig]:
-    """Method, mask and hyper-parameters, everything that needs no weights being checked."""
+def check_finetune(
+    request: FinetuneRequest, *, weights: bool = True
+) -> tuple[FinetuneEntry, Mask | None, TrainConfig]:
+    """Method, mask and hyper-parameters, everything that needs no weights being checked.
+
+    Args:
+        request: What is asked for.
+        weights: Whether the model's weights must be to be had.
+    """
     method = FINETUNE_METHODS.get(request.method)
     method.configure(request.options)
     if request.kept.log_drift and not method.in_place:
@@ -156,8 +169,7 @@ def check_finetune(request: FinetuneRequest) -> tuple[FinetuneEntry, Mask | None
             f"--log-drift does not go with --method {method.name}",
             "it needs a method that trains the encoder's own parameters as they are",
         )
-    check_model_name(request.model)
-    find_task(request.task)
+    check_inputs(request.model, request.common, [request.task], weights=weights)
     check_output(request.out, force=request.common.force)
     request.common.runtime()
     config = resolve_training(request)
@@ -171,7 +183,7 @@ def resolve_training(request: FinetuneRequest) -> TrainConfig:
     Raises:
         OptionError: a value outside its range.
     """
-    known = MODELS.get(architecture_name(request.model)).training_defaults
+    known = find_spec(request.model, request.common.pretrained).training_defaults
     defaults = {**known[""], **known.get(request.method, {})}
     given = {name: value for name, value in request.training.items() if value is not None}
     resolved = {**defaults, **given, "seed": request.common.seed}

@@ -86,7 +86,10 @@ class MergeInputs:
 
 @contextmanager
 def open_inputs(
-    paths: Sequence[Path], model: str | None, coefs: Sequence[float] = ()
+    paths: Sequence[Path],
+    model: str | None,
+    coefs: Sequence[float] = (),
+    pretrained: str | None = None,
 ) -> Iterator[MergeInputs]:
     """Task vectors and the base they belong to, open and checked; no change is read.
 
@@ -94,19 +97,20 @@ def open_inputs(
         paths: Vector files, at least one.
         model: The base; ``None`` takes the one that the vectors record.
         coefs: One number for each vector, or none; tells vectors of equal content apart.
+        pretrained: Where the base's weights are, if the user says.
 
     Raises:
         MismatchError: bases, names, shapes or dtypes disagree.
     """
     with ExitStack() as stack:
-        base = stack.enter_context(open_base(model)) if model is not None else None
+        base = stack.enter_context(open_base(model, pretrained)) if model is not None else None
         plain = None
         if base is not None and any(inspect_kind(path) == "tensors" for path in paths):
             plain = base.weights.info
         vectors = [stack.enter_context(open_vector(path, allow_plain_base=plain)) for path in paths]
         check_same_base(paths, vectors)
         if base is None:
-            base = stack.enter_context(open_base(vectors[0].header.base.name))
+            base = stack.enter_context(open_base(None, pretrained, vectors[0].header.base))
         if base.origin is None:  # in memory already: a foreign base is worth more than its names
             check_base(base.weights, vectors[0].header.base, paths[0])
         for path, vector in zip(paths, vectors, strict=True):

@@ -80,7 +80,8 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
         OutputError: the result cannot be written.
     """
     method, config = check_negate(request)
-    with open_inputs([request.vector, *request.others], request.model) as inputs:
+    files = [request.vector, *request.others]
+    with open_inputs(files, request.model, (), request.common.pretrained) as inputs:
         own = inputs.order.index(0)
         recorded = inputs.vectors[own].header.task
         if request.search:
@@ -127,7 +128,8 @@ def _write(
     listed = sorted(zip(inputs.order, inputs.paths, described, strict=True), key=lambda it: it[0])
     words = ["talos", "negate", str(request.vector)]
     words += [f"--with={path}" for path in request.others]
-    words += [f"--model={request.model or inputs.base.name}", f"--method={request.method}"]
+    words += [f"--model={request.model or inputs.base.name}", *request.common.words()]
+    words.append(f"--method={request.method}")
     words += [*flags_of(request.options), f"--coef={coef!r}"]
     if method.draws:
         words.append(f"--seed={request.common.seed}")

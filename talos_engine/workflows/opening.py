@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,11 +25,16 @@ from talos_engine.data.images import LazyImages
 from talos_engine.data.prepared import prepare_images
 from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.device import Runtime, resolve_runtime
-from talos_engine.errors import MismatchError, OptionError
+from talos_engine.errors import DataError, MismatchError, ModelError, OptionError, TalosError
 from talos_engine.evaluation.accuracy import EvaluationTask
 from talos_engine.merging.ops import apply_deltas, dense_changes
 from talos_engine.merging.spec import VectorSource
-from talos_engine.models.loading import build_backbone, load_weights
+from talos_engine.models.loading import (
+    build_backbone,
+    check_model_name,
+    find_spec,
+    load_weights,
+)
 from talos_engine.models.spec import Backbone, BaseWeights
 from talos_engine.models.structure import EncoderStructure
 
@@ -43,6 +49,8 @@ class Common:
         dtype: ``float32`` or ``bfloat16`` (autocast).
         threads: CPU threads; 0 leaves torch's own choice.
         force: Whether existing outputs are replaced.
+        pretrained: Weights of the model, where it is an architecture of open_clip: a tag, a file
+            or ``TAG=FILE``; ``None`` takes the model's own.
     """
 
     seed: int = 0
@@ -50,6 +58,7 @@ class Common:
     dtype: str = "float32"
     threads: int = 0
     force: bool = False
+    pretrained: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -58,6 +67,10 @@ class Common:
     def runtime(self) -> Runtime:
         """The device and precision, resolved; sets the number of threads."""
         return resolve_runtime(self.device, self.dtype, self.threads)
+
+    def words(self) -> list[str]:
+        """Those of these options that name the model's weights, as on a command line."""
+        return [] if self.pretrained is None else [f"--pretrained={self.pretrained}"]
 
     def recorded(self) -> dict[str, str]:
         """Those of these options that change tensors, for an artifact's header."""
@@ -126,19 +139,64 @@ def open_session(weights: BaseWeights, runtime: Runtime) -> Session:
     return Session(weights, backbone, runtime)
 
 
-def resolve_model(model: str | None, recorded: Sequence[BaseInfo]) -> BaseWeights:
+def resolve_model(
+    model: str | None, recorded: Sequence[BaseInfo], pretrained: str | None = None
+) -> BaseWeights:
     """The weights that ``--model`` names, or the base that the artifacts record.
 
     Args:
         model: What the user named, or ``None``.
         recorded: Bases recorded by the artifacts at hand.
+        pretrained: What the user said of the weights, or ``None``.
 
     Raises:
         OptionError: nothing names a model.
+        ModelError: its weights cannot be had.
     """
-    if model is None and not recorded:
-        raise OptionError("no model given", "say --model tiny-clip")
-    return load_weights(model if model is not None else recorded[0].name)
+    return load_weights(model, pretrained, next(iter(recorded), None))
+
+
+def check_inputs(
+    model: str | None,
+    common: Common,
+    tasks: Sequence[str],
+    recorded: BaseInfo | None = None,
+    *,
+    weights: bool = True,
+    data: bool = True,
+) -> None:
+    """Raise unless the model's weights and the tasks' data can be had; one error tells all.
+
+    Args:
+        model: What the user named, or ``None``.
+        common: Says where its weights are.
+        tasks: Names of tasks.
+        recorded: The base that artifacts at hand record.
+        weights: Whether weights are needed; else the model must only be known.
+        data: Whether data are needed; else the tasks must only be known.
+
+    Raises:
+        UnknownNameError: there is no such model or task.
+        ModelError: the weights cannot be had, and perhaps data neither.
+        DataError: data cannot be had.
+    """
+    missing: dict[str, TalosError] = {}
+    try:
+        check = check_model_name if weights else find_spec
+        check(model, common.pretrained, recorded)
+    except ModelError as error:
+        missing["the weights"] = error
+    for task in tasks:
+        try:
+            find_task(task, needs_data=data)
+        except DataError as error:
+            missing[f"task {task}"] = error
+    if len(missing) == 1:
+        raise next(iter(missing.values()))
+    if missing:
+        hints = [f"for {what}, {error.hint}" for what, error in missing.items()]
+        kind = type(next(iter(missing.values())))
+        raise kind("; ".join(error.message for error in missing.values()), "; ".join(hints))
 
 
 def check_base(weights: BaseWeights, base: BaseInfo, path: Path) -> BaseInfo:
@@ -154,7 +212,28 @@ def check_base(weights: BaseWeights, base: BaseInfo, path: Path) -> BaseInfo:
             f"the model given is {weights.info.name} {weights.info.hash[:12]}",
             "pass the model it was made from with --model",
         )
+    differs = _first_difference(base.architecture, found.architecture)
+    if differs:
+        raise MismatchError(
+            f"{path} was made for these weights in another architecture: {differs}",
+            "leave out --model, or name the weights as when it was made, as --pretrained TAG=FILE",
+        )
     return found
+
+
+def _first_difference(
+    recorded: Mapping[str, Any], given: Mapping[str, Any], place: str = ""
+) -> str:
+    """Where two configurations differ, such as in their activation; empty if they do not."""
+    for key in sorted(recorded.keys() | given.keys()):
+        one, other = recorded.get(key), given.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            differs = _first_difference(one, other, f"{place}{key}.")
+            if differs:
+                return differs
+        elif (one or False) != (other or False):  # what is left out is off
+            return f"it records {place}{key} = {one}, the model given has {other}"
+    return ""
 
 
 def check_single_base(weights: BaseWeights, base: BaseInfo, path: Path) -> None:
@@ -170,17 +249,19 @@ def check_single_base(weights: BaseWeights, base: BaseInfo, path: Path) -> None:
         )
 
 
-def read_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[TaskVector], BaseWeights]:
+def read_vectors(
+    paths: Sequence[Path], model: str | None, pretrained: str | None = None
+) -> tuple[list[TaskVector], BaseWeights]:
     """Task vectors and the base they belong to, everything checked against each other.
 
     Raises:
         MismatchError: bases, names, shapes or dtypes disagree.
     """
-    named = load_weights(model) if model is not None else None
+    named = load_weights(model, pretrained) if model is not None else None
     plain_base = named.info if named is not None else None
     vectors = [read_vector(path, allow_plain_base=plain_base) for path in paths]
     check_same_base(paths, vectors)
-    weights = named if named is not None else load_weights(vectors[0].header.base.name)
+    weights = named or load_weights(None, pretrained, vectors[0].header.base)
     specs = {
         name: TensorSpec(value.dtype, tuple(value.shape)) for name, value in weights.tensors.items()
     }

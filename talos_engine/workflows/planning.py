@@ -12,14 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from talos_engine.artifacts import Header, common_evaluation, open_vector
+from talos_engine.artifacts import BaseInfo, Header, common_evaluation, open_vector
 from talos_engine.data.splits import find_task, load_split
-from talos_engine.errors import MismatchError
+from talos_engine.errors import MismatchError, ModelError, OptionError
 from talos_engine.evaluation.accuracy import BATCH_SIZE
 from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
 from talos_engine.masking.selection import count_entries, rank_units, unit_counts
 from talos_engine.masking.spec import PlanContext
-from talos_engine.models.loading import architecture_name, is_checkpoint_path, open_skeleton
+from talos_engine.models.loading import (
+    check_model_name,
+    find_spec,
+    is_checkpoint_path,
+    open_skeleton,
+)
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import MODELS
 from talos_engine.training.spec import FINETUNE_METHODS
@@ -38,6 +43,7 @@ from talos_engine.workflows.disentangle import (
 from talos_engine.workflows.evaluate import EvaluateRequest, check_evaluate
 from talos_engine.workflows.finetune import FinetuneRequest, check_finetune, resolve_training
 from talos_engine.workflows.negate import NegateRequest, check_negate
+from talos_engine.workflows.opening import Common
 from talos_engine.workflows.profile import WARMUP_STEPS, ProfileRequest, check_profile
 from talos_engine.workflows.prune import PruneRequest, check_prune
 from talos_engine.workflows.unfinished import check_persistence
@@ -70,8 +76,8 @@ class _VectorFacts:
 
 def plan_calibrate(request: CalibrateRequest) -> Plan:
     """Entries, examples, memory and disk of a calibration."""
-    rule, config = check_calibrate(request)
-    skeleton = open_skeleton(request.model)
+    rule, config = check_calibrate(request, weights=False)
+    skeleton = open_skeleton(request.model, request.common.pretrained)
     candidates = skeleton.structure.candidates(request.exclude)
     units = rank_units(skeleton.structure, request.scope)
     live = [sum(unit_counts(candidates, units, sparsity)) for sparsity in request.sparsities]
@@ -86,18 +92,19 @@ def plan_calibrate(request: CalibrateRequest) -> Plan:
         "disk_bytes": len(live) * (total // 8) + (total * _FLOAT if request.save_scores else 0),
     }
     examples = len(load_split(find_task(request.task), rule.split)) if rule.split else 0
-    training = dense_defaults(architecture_name(request.model))
+    training = dense_defaults(request.model, request.common.pretrained)
     planned = dict(rule.plan(config, PlanContext(skeleton, total, examples, training)))
     memory = skeleton.total_entries * _FLOAT + 2 * total * _FLOAT + planned.pop("memory_bytes", 0)
+    facts |= _missing_weights(request.model, request.common)
     return Plan({**facts, **planned, "memory_bytes": memory})
 
 
 def plan_finetune(request: FinetuneRequest) -> Plan:
     """Entries, steps, memory and disk of a fine-tuning run."""
-    method, mask, config = check_finetune(request)
-    skeleton = open_skeleton(request.model)
+    method, mask, config = check_finetune(request, weights=False)
+    skeleton = open_skeleton(request.model, request.common.pretrained)
     if mask is not None and request.mask is not None:
-        _check_recorded(request.model, mask.header, request.mask)
+        _check_recorded(request.model, request.common.pretrained, mask.header, request.mask)
     check_persistence(request.out, request.kept, force=request.common.force)
     options = method.configure(request.options)
     trains = method.run(options, skeleton.structure, mask)
@@ -120,6 +127,7 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
             "memory_bytes": memory,
             "disk_bytes": skeleton.total_entries * _FLOAT
             + (3 * entries * _FLOAT if request.kept.checkpoint_every else 0),
+            **_missing_weights(request.model, request.common),
         }
     )
 
@@ -127,7 +135,7 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
 def plan_add(request: AddRequest) -> Plan:
     """Vectors, coefficients to try, memory and disk of an addition."""
     method, config = check_add(request)
-    vectors, skeleton = _open_vectors(request.vectors, request.model)
+    vectors, skeleton = _open_vectors(request.vectors, request.model, request.common.pretrained)
     recorded = [vector.header.task for vector in vectors]
     add.check_tasks(request, method, recorded)
     tasks = add.search_tasks(request, recorded) if request.search else ()
@@ -145,7 +153,9 @@ def plan_add(request: AddRequest) -> Plan:
 def plan_negate(request: NegateRequest) -> Plan:
     """Coefficients to try, memory and disk of a negation."""
     check_negate(request)
-    vectors, skeleton = _open_vectors([request.vector, *request.others], request.model)
+    vectors, skeleton = _open_vectors(
+        [request.vector, *request.others], request.model, request.common.pretrained
+    )
     recorded = vectors[0].header.task
     tasks = negate.search_tasks(request, recorded) if request.search else ()
     return _plan_edit(vectors, skeleton, tasks, request.grid or DEFAULT_GRID)
@@ -153,11 +163,11 @@ def plan_negate(request: NegateRequest) -> Plan:
 
 def plan_evaluate(request: EvaluateRequest) -> Plan:
     """Models, examples and memory of an evaluation."""
-    headers = check_evaluate(request)
-    model = request.model or next(iter(headers.values())).base.name
+    headers = check_evaluate(request, weights=False)
+    base = next((header.base for header in headers.values()), None)
     for path, header in headers.items():
-        _check_recorded(model, header, path)
-    skeleton = open_skeleton(model)
+        _check_recorded(request.model, request.common.pretrained, header, path)
+    skeleton = open_skeleton(request.model, request.common.pretrained, base)
     examples = sum(len(load_split(find_task(name), request.split)) for name in request.tasks)
     return Plan(
         {
@@ -167,17 +177,17 @@ def plan_evaluate(request: EvaluateRequest) -> Plan:
             "examples": examples,
             "memory_bytes": _evaluation_memory(skeleton) + skeleton.total_entries * _FLOAT,
             "disk_bytes": 0,
+            **_missing_weights(request.model, request.common, base),
         }
     )
 
 
 def plan_prune(request: PruneRequest) -> Plan:
     """Models, examples and memory of pruning or perturbing by scores."""
-    headers = check_prune(request)
-    model = request.model or headers[0].base.name
+    headers = check_prune(request, weights=False)
     for edit, header in zip(request.edits, headers, strict=True):
-        _check_recorded(model, header, edit.scores)
-    skeleton = open_skeleton(model)
+        _check_recorded(request.model, request.common.pretrained, header, edit.scores)
+    skeleton = open_skeleton(request.model, request.common.pretrained, headers[0].base)
     examples = sum(len(load_split(find_task(name), request.split)) for name in request.tasks)
     scored = count_entries(skeleton.structure.candidates())
     return Plan(
@@ -194,7 +204,7 @@ def plan_prune(request: PruneRequest) -> Plan:
 def plan_disentangle(request: DisentangleRequest) -> Plan:
     """Grid points, examples and memory of a disentanglement map."""
     check_disentangle(request)
-    vectors, skeleton = _open_vectors(request.vectors, request.model)
+    vectors, skeleton = _open_vectors(request.vectors, request.model, request.common.pretrained)
     tasks = choose_tasks(request, [vector.header.task for vector in vectors])
     points = [min(request.points, len(load_split(find_task(name), "test"))) for name in tasks]
     return Plan(
@@ -210,17 +220,23 @@ def plan_disentangle(request: DisentangleRequest) -> Plan:
 
 def plan_profile(request: ProfileRequest) -> Plan:
     """Steps and the largest memory of a profile."""
-    check_profile(request)
-    skeleton = open_skeleton(request.model)
+    check_profile(request, weights=False)
+    skeleton = open_skeleton(request.model, request.common.pretrained)
     structure = skeleton.structure
     methods = {name: FINETUNE_METHODS.get(name) for name in request.methods}
     training = {"batch_size": request.batch_size}
-    batch = max(
-        resolve_training(
-            FinetuneRequest(request.model, request.task, name, request.out, training=training)
-        ).batch_size
+    asked = [
+        FinetuneRequest(
+            request.model,
+            request.task,
+            name,
+            request.out,
+            training=training,
+            common=request.common,
+        )
         for name in request.methods
-    )
+    ]
+    batch = max(resolve_training(each).batch_size for each in asked)
     saved = max(
         skeleton.saved_bytes(
             batch,
@@ -235,26 +251,42 @@ def plan_profile(request: ProfileRequest) -> Plan:
             "steps_per_method": WARMUP_STEPS + request.iters,
             "memory_bytes": 5 * skeleton.encoder_entries * _FLOAT + saved,
             "disk_bytes": 2_000,
+            **_missing_weights(request.model, request.common),
         }
     )
 
 
-def _check_recorded(model: str, header: Header, path: Path) -> None:
-    """Raise if a file records another architecture or tag than the model's.
+def _missing_weights(
+    model: str | None, common: Common, recorded: BaseInfo | None = None
+) -> dict[str, int | str]:
+    """A word about the model's weights where the command could not run for want of them."""
+    try:
+        check_model_name(model, common.pretrained, recorded)
+    except (ModelError, OptionError):
+        return {"weights": "missing"}
+    return {}
+
+
+def _check_recorded(model: str | None, pretrained: str | None, header: Header, path: Path) -> None:
+    """Raise if a file records another architecture, or tag of a catalog's model, than the model's.
 
     The hash itself takes the model's bytes and is compared when the command runs.
     """
-    if is_checkpoint_path(model):
+    if model is None or is_checkpoint_path(model):
         return
-    known = MODELS.get(model)
-    if (header.base.name, header.base.pretrained) != (known.name, known.pretrained):
+    known = find_spec(model, pretrained)
+    found, base = known.architecture(), header.base
+    same = (base.name, base.pretrained) == (known.name, known.pretrained)
+    if not same and (known.name in MODELS or found != base.architecture):
         raise MismatchError(
             f"{path} was made for another base: it records {header.base.name} "
             f"({header.base.pretrained}), the model given is {known.name} ({known.pretrained})"
         )
 
 
-def _open_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[_VectorFacts], Skeleton]:
+def _open_vectors(
+    paths: Sequence[Path], model: str | None, pretrained: str | None
+) -> tuple[list[_VectorFacts], Skeleton]:
     vectors = []
     for path in paths:
         with open_vector(path) as file:
@@ -267,7 +299,7 @@ def _open_vectors(paths: Sequence[Path], model: str | None) -> tuple[list[_Vecto
                 f"{vector.header.base.hash[:12]} and {first.hash[:12]}"
             )
     common_evaluation({path: found.header for path, found in zip(paths, vectors, strict=True)})
-    skeleton = open_skeleton(model or first.name)
+    skeleton = open_skeleton(model, pretrained, first)
     known = skeleton.structure.shapes
     for path, vector in zip(paths, vectors, strict=True):
         for name, shape in vector.shapes.items():

@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from talos_engine.artifacts import Header, Mask, check_output, write_metrics
 from talos_engine.configuration import check_at_least, check_fraction
 from talos_engine.data.settings import DataSettings, current_data, use_data
-from talos_engine.data.splits import find_task
 from talos_engine.device import Runtime
 from talos_engine.errors import DeviceError, OptionError, TalosError
 from talos_engine.masking.spec import MASK_RULES
-from talos_engine.models.loading import check_model_name, load_weights
+from talos_engine.models.loading import load_weights
 from talos_engine.profiling.memory import PeakMemory
 from talos_engine.profiling.timing import TimingSummary, summarize_timings
 from talos_engine.progress import Progress, silent
@@ -40,7 +39,7 @@ from talos_engine.workflows.finetune import (
     make_trainee,
     resolve_training,
 )
-from talos_engine.workflows.opening import Common, Session, open_session
+from talos_engine.workflows.opening import Common, Session, check_inputs, open_session
 
 WARMUP_STEPS = 3
 _PackedMask: TypeAlias = "dict[str, NDArray[np.bool_]]"
@@ -149,8 +148,13 @@ def profile(request: ProfileRequest, progress: Progress = silent) -> ProfileResu
     return ProfileResult(request.out, tuple(costs))
 
 
-def check_profile(request: ProfileRequest) -> None:
-    """Check everything that needs no weights."""
+def check_profile(request: ProfileRequest, *, weights: bool = True) -> None:
+    """Check everything that needs no weights.
+
+    Args:
+        request: What is asked for.
+        weights: Whether the model's weights must be to be had.
+    """
     check_at_least("iters", request.iters, 1)
     check_fraction("sparsity", request.sparsity, below_one=True)
     if not request.methods or len(set(request.methods)) < len(request.methods):
@@ -158,8 +162,7 @@ def check_profile(request: ProfileRequest) -> None:
     for name in request.methods:
         FINETUNE_METHODS.get(name)
     request.common.runtime()
-    check_model_name(request.model)
-    find_task(request.task)
+    check_inputs(request.model, request.common, [request.task], weights=weights)
     check_output(request.out, force=request.common.force)
 
 
@@ -221,7 +224,7 @@ def _measure(
     request: ProfileRequest, name: str, packed: _PackedMask | None, mask_s: float
 ) -> MethodCost:
     runtime = request.common.runtime()
-    session = open_session(load_weights(request.model), runtime)
+    session = open_session(load_weights(request.model, request.common.pretrained), runtime)
     training: Mapping[str, Any] = {
         "steps": WARMUP_STEPS + request.iters,
         "batch_size": request.batch_size,
@@ -255,7 +258,7 @@ def _measure(
 def _calibrate(request: ProfileRequest, rule_name: str) -> tuple[_PackedMask, float]:
     """The task's mask by a rule with its default options, and the seconds that it took."""
     runtime = Runtime(request.common.runtime().device)
-    session = open_session(load_weights(request.model), runtime)
+    session = open_session(load_weights(request.model, request.common.pretrained), runtime)
     rule = MASK_RULES.get(rule_name)
     asked = CalibrateRequest(
         request.model,

@@ -130,7 +130,7 @@ def prune(request: PruneRequest, progress: Progress = silent) -> PruneResult:
         OutputError: the result cannot be written.
     """
     headers = check_prune(request)
-    weights = resolve_model(request.model, [headers[0].base])
+    weights = resolve_model(request.model, [headers[0].base], request.common.pretrained)
     for edit, header in zip(request.edits, headers, strict=True):
         _check_exact_base(weights, header, edit.scores)
     session = open_session(weights, request.common.runtime())
@@ -153,8 +153,13 @@ def prune(request: PruneRequest, progress: Progress = silent) -> PruneResult:
     return PruneResult(request.out, base, tuple(models), metrics)
 
 
-def check_prune(request: PruneRequest) -> list[Header]:
-    """Headers of the scores, in the order of the edits; what needs no weights is checked."""
+def check_prune(request: PruneRequest, *, weights: bool = True) -> list[Header]:
+    """Headers of the scores, in the order of the edits; what needs no weights is checked.
+
+    Args:
+        request: What is asked for.
+        weights: Whether the model's weights must be to be had.
+    """
     if not request.edits:
         raise OptionError("nothing to prune or perturb", "say --prune-lowest SCORES F")
     for edit in request.edits:
@@ -176,10 +181,10 @@ def check_prune(request: PruneRequest) -> list[Header]:
                 f"{headers[0].base.name} {headers[0].base.hash[:12]} and "
                 f"{header.base.name} {header.base.hash[:12]}"
             )
-    model = request.model if request.model is not None else headers[0].base.name
-    check_evaluate(
-        EvaluateRequest((), request.tasks, request.out, model, request.split, common=request.common)
+    asked = EvaluateRequest(
+        (), request.tasks, request.out, request.model, request.split, common=request.common
     )
+    check_evaluate(asked, headers[0].base, weights=weights)
     return headers
 
 

@@ -74,7 +74,7 @@ def make_vector(request: VectorRequest) -> VectorResult:
     check_distinct({"--out": request.out}, [request.finetuned])
     check_output(request.out, force=request.common.force)
     checkpoint = read_checkpoint(request.finetuned)
-    weights = resolve_model(request.model, [checkpoint.header.base])
+    weights = resolve_model(request.model, [checkpoint.header.base], request.common.pretrained)
     check_base(weights, checkpoint.header.base, request.finetuned)
     evaluation = recorded_evaluation(checkpoint.header, request.finetuned)
     if evaluation == LINEARIZED:

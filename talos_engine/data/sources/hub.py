@@ -7,19 +7,14 @@ again and again. No code from the hub is ever run: ``datasets`` no longer has an
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from talos_engine.data.source import SOURCE_KINDS, Source, SourceKind, Table, reading
 from talos_engine.errors import DataError
-
-_PATIENCE = 3.0  # seconds to wait for the hub's port
-_YES = frozenset(("1", "ON", "YES", "TRUE"))
+from talos_engine.hub import hub_answers, hub_problem, is_offline
 
 
 @dataclass(frozen=True)
@@ -79,9 +74,11 @@ class HubSource(Source):
 
     def require(self, task: str) -> None:
         """Raise unless the data is cached or the hub answers."""
-        if self.available() or not self._offline():
+        if self.available():
             return
-        reason = "HF_HUB_OFFLINE is set" if is_offline() else "the hub cannot be reached"
+        reason = hub_problem()
+        if not reason:
+            return
         pinned = f" at {self.revision}" if self.revision else ""
         raise DataError(
             f"the data of task {task!r} ({self.repo}{pinned} on the Hugging Face Hub) is not on "
@@ -102,26 +99,6 @@ def cache_folder() -> Path:
         return Path(own).expanduser()
     general = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(os.environ.get("HF_HOME") or general).expanduser() / "datasets"
-
-
-def is_offline() -> bool:
-    """Whether the user forbids asking the hub."""
-    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
-    return any(os.environ.get(name, "").upper() in _YES for name in names)
-
-
-@cache
-def hub_answers() -> bool:
-    """Whether the hub's port answers; taken for granted behind a proxy. Asked once per process."""
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
-        return True
-    place = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    port = place.port or (80 if place.scheme == "http" else 443)
-    try:
-        socket.create_connection((place.hostname or "", port), _PATIENCE).close()
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager

@@ -168,3 +168,25 @@ def test_other_modules_are_classified_too() -> None:
         ("tower.head.weight", "linear", 3)
     ]
     assert "tower.table.weight" in structure.trainable
+
+
+def test_the_attention_pooling_of_a_resnet_has_its_kinds_and_a_dead_key_bias() -> None:
+    import open_clip
+
+    config = open_clip.get_model_config("RN50")
+    config["vision_cfg"] |= {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32}
+    torch.manual_seed(0)
+    visual = open_clip.CLIP(**config).visual.eval()
+    pool = {
+        group.name.removeprefix("visual.attnpool."): group
+        for group in image_encoder_structure(visual).groups
+        if "attnpool" in group.name
+    }
+    kinds = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "c_proj": "o"}
+    assert {name.split(".")[0]: group.kind for name, group in pool.items()} == kinds
+    assert [name for name, group in pool.items() if group.shift_invariant] == ["k_proj.bias"]
+    images = torch.randn(2, 3, 32, 32)
+    before = visual(images)
+    with torch.no_grad():
+        visual.attnpool.k_proj.bias += 3
+    torch.testing.assert_close(visual(images), before, rtol=1e-4, atol=1e-5)

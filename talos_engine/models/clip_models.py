@@ -1,0 +1,340 @@
+"""CLIP models by open_clip's names, weights files and folders, as ``ModelSpec`` made on the fly.
+
+Which activation a model has cannot be seen in its weights. OpenAI's were trained with QuickGELU,
+the architectures' own configurations say GELU, and open_clip only warns: here the tag decides, what
+it decided is part of the configuration in every artifact's header, and that builds the model again.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from talos_engine.artifacts import BaseInfo
+from talos_engine.errors import MismatchError, ModelError, OptionError
+from talos_engine.models import clip_weights
+from talos_engine.models.clip_architecture import (
+    CONFIG_FILE,
+    check_config,
+    folder_config,
+    is_config,
+    make_config,
+    make_module,
+    make_outline,
+    make_tokenizer,
+    named_config,
+)
+from talos_engine.models.skeleton import Skeleton
+from talos_engine.models.spec import Backbone, BaseWeights, ModelSpec
+
+OPENAI = "openai"
+FILE, FOLDER, CHECKPOINT = "file", "folder", "checkpoint"
+"""What is recorded as the tag of weights that have none."""
+FOLDER_PREFIX = "local-dir:"
+OPENAI_VITS = ("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336")
+
+TRAINING_DEFAULTS = {  # of the paper and its authors' code, for ViTs
+    "": {
+        "steps": 2000,
+        "batch_size": 128,
+        "lr": 1e-5,
+        "weight_decay": 0.1,
+        "warmup": 200,
+        "schedule": "cosine",
+        "clip": 1.0,
+    }
+}
+_TAGGED = re.compile(r"([A-Za-z0-9_.-]+)=(.+)")
+_WAYS = "a machine with network, or a copy of its cache ({cache}); --model tiny-clip"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where weights come from: a tag, a path, or both."""
+
+    tag: str
+    path: Path | None
+
+
+def named_spec(name: str, pretrained: str | None) -> ModelSpec | None:
+    """The model of an architecture that open_clip knows; ``None`` if it knows none of that name.
+
+    Args:
+        name: The architecture; ``ViT-B/32`` is ``ViT-B-32``.
+        pretrained: A tag, a weights file, or ``TAG=FILE``; ``None`` takes ``openai``.
+
+    Raises:
+        OptionError: the weights are not named as they should be.
+        ModelError: talos cannot run this architecture.
+        MismatchError: the tag's weights were trained with another activation than the name says.
+    """
+    name = name.replace("/", "-")
+    model_cfg = named_config(name)
+    if model_cfg is None:
+        return None
+    check_config({"model_cfg": model_cfg}, name)
+    source = _parse(name, pretrained)
+    tag = _tag_entry(name, source.tag)
+    config = _tagged_config(name, model_cfg, source.tag, tag)
+    if source.path is None:
+        return _tag_spec(name, source.tag, tag, config)
+    if pretrained == str(source.path):
+        _check_anonymous(name, source.path, config)
+    return _file_spec(name, source.tag or FILE, config, source.path)
+
+
+def folder_spec(folder: Path) -> ModelSpec:
+    """The model in a folder of open_clip's format.
+
+    Raises:
+        ModelError: the folder holds none that talos can run.
+    """
+    config = folder_config(folder)
+    name = f"{FOLDER_PREFIX}{folder.resolve().name}"
+    return _file_spec(name, FOLDER, config, clip_weights.folder_weights(folder), folder)
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a path is a folder of open_clip's format."""
+    return (path / CONFIG_FILE).is_file()
+
+
+def recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec | None:
+    """The model that an artifact records, of exactly the recorded architecture.
+
+    ``None`` if it is neither an architecture that open_clip knows nor came from a folder.
+
+    Args:
+        base: What the artifact records.
+        pretrained: Where its weights are, if the user says: a weights file, ``TAG=FILE`` or the
+            model's folder. ``None``: where the recorded tag says.
+
+    Raises:
+        OptionError: ``pretrained`` names no path, or another tag.
+        ModelError: the architecture cannot be built.
+    """
+    config = dict(base.architecture)
+    foreign = not base.name.startswith(FOLDER_PREFIX) and named_config(base.name) is None
+    if foreign or not is_config(config):
+        return None
+    if pretrained is None:
+        tag = _tag_entry(base.name, base.pretrained)
+        if tag:
+            return _tag_spec(base.name, base.pretrained, tag, config)
+        return _unnamed_spec(base, config)
+    source = _parse(base.name, pretrained)
+    if source.path is None:
+        return _tag_spec(base.name, source.tag, _tag_entry(base.name, source.tag), config)
+    if is_model_folder(source.path):
+        path = clip_weights.folder_weights(source.path)
+        return _file_spec(base.name, base.pretrained, config, path, source.path)
+    return _file_spec(base.name, base.pretrained, config, source.path)
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """An architecture and tag of open_clip.
+
+    Args:
+        name: The architecture.
+        tag: The tag.
+        here: Whether the weights are on this machine.
+        source: Where they come from, for people.
+    """
+
+    name: str
+    tag: str
+    here: bool
+    source: str
+
+
+def list_weights(*, everything: bool) -> Iterator[KnownWeights]:
+    """Weights that open_clip publishes for architectures that talos can run.
+
+    Args:
+        everything: All of them; else OpenAI's ViTs, and what is on this machine.
+    """
+    import open_clip
+
+    usable: dict[str, bool] = {}
+    for name, tag in open_clip.list_pretrained():
+        if name not in usable:
+            found = named_config(name) or {"text_cfg": {"hf_model_name": "?"}}
+            usable[name] = not (found["text_cfg"].get("hf_model_name") or "multimodal_cfg" in found)
+        if not usable[name]:
+            continue
+        entry = _tag_entry(name, tag)
+        here = clip_weights.find_cached(entry) is not None
+        if everything or here or (tag == OPENAI and name in OPENAI_VITS):
+            yield KnownWeights(name, tag, here, clip_weights.source_name(entry))
+
+
+def _parse(name: str, pretrained: str | None) -> _Source:
+    tags = _tags(name)
+    if pretrained is None:
+        if OPENAI not in tags:
+            raise OptionError(f"{name} has no weights of OpenAI", _pretrained_hint(tags))
+        return _Source(OPENAI, None)
+    if pretrained in tags:
+        return _Source(pretrained, None)
+    if Path(pretrained).expanduser().exists():
+        return _Source("", Path(pretrained).expanduser())
+    tagged = _TAGGED.fullmatch(pretrained)
+    if tagged and tagged.group(1) in (*tags, FILE):
+        path = Path(tagged.group(2)).expanduser()  # no shell does it behind TAG=
+        if not path.exists():
+            raise OptionError(f"--pretrained: there is no file {path}")
+        tag = "" if tagged.group(1) == FILE else tagged.group(1)
+        return _Source(tag, path)
+    raise OptionError(
+        f"{name} has no weights named {pretrained!r}, and there is no such file",
+        _pretrained_hint(tags),
+    )
+
+
+def _pretrained_hint(tags: tuple[str, ...]) -> str:
+    known = f"its tags: {', '.join(tags)}; or " if tags else ""
+    return f"{known}--pretrained FILE"
+
+
+def _tags(name: str) -> tuple[str, ...]:
+    import open_clip
+
+    return tuple(open_clip.list_pretrained_tags_by_model(name))
+
+
+def _tag_entry(name: str, tag: str) -> Mapping[str, Any]:
+    from open_clip.pretrained import get_pretrained_cfg
+
+    found: Mapping[str, Any] = get_pretrained_cfg(name, tag)
+    return found
+
+
+def _tagged_config(
+    name: str, model_cfg: Mapping[str, Any], tag_name: str, tag: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The configuration that suits a tag's weights: its activation and preprocessing."""
+    own = copy.deepcopy(dict(model_cfg))
+    if tag.get("quick_gelu"):
+        own["quick_gelu"] = True
+    elif tag and own.get("quick_gelu"):
+        raise MismatchError(
+            f"{name} has QuickGELU activations, its weights {tag_name!r} were trained with GELU",
+            f"--model {name.removesuffix('-quickgelu')}",
+        )
+    return make_config(own, tag)
+
+
+def _check_anonymous(name: str, path: Path, config: Mapping[str, Any]) -> None:
+    """Raise where a file seems to hold OpenAI's weights and would get the wrong activation."""
+    quick = _tag_entry(name, OPENAI).get("quick_gelu", False)
+    if quick and not config["model_cfg"].get("quick_gelu") and OPENAI in str(path).lower():
+        raise OptionError(
+            f"{path} seems to hold OpenAI's weights, which need QuickGELU; {name} has GELU",
+            f"say --pretrained openai={path}, or file={path} if they are others",
+        )
+
+
+def _tag_spec(
+    name: str, tag_name: str, tag: Mapping[str, Any], config: Mapping[str, Any]
+) -> ModelSpec:
+    missing = ModelError(
+        f"the weights of {name} ({tag_name}, {clip_weights.source_name(tag)}) are not on this "
+        "machine",
+        f"three ways on: your own copy with --pretrained {tag_name}=FILE; "
+        f"{_WAYS.format(cache=clip_weights.cache_folder())}",
+    )
+
+    return _make(
+        name,
+        tag_name,
+        config,
+        locate=lambda: clip_weights.fetch(tag, missing),
+        require=lambda: clip_weights.check_available(tag, missing),
+    )
+
+
+def _file_spec(
+    name: str, tag_name: str, config: Mapping[str, Any], path: Path, folder: Path | None = None
+) -> ModelSpec:
+    if path.is_dir():
+        raise OptionError(f"--pretrained {path} is a folder", f"say --model {path}")
+
+    return _make(name, tag_name, config, locate=lambda: path, folder=folder)
+
+
+def _unnamed_spec(base: BaseInfo, config: Mapping[str, Any]) -> ModelSpec:
+    """Of weights that came from a file, which artifacts do not name: they cannot be read."""
+
+    def locate() -> Path:
+        ways = {
+            FOLDER: "pass the folder with --model FOLDER",
+            CHECKPOINT: "pass the checkpoint with --model FILE",
+        }
+        came = "a folder" if base.pretrained == FOLDER else "a file"
+        raise OptionError(
+            f"the base is {base.name} with weights that came from {came}",
+            ways.get(base.pretrained, f"pass --model {base.name} --pretrained FILE"),
+        )
+
+    return _make(base.name, base.pretrained, config, locate=locate, require=locate)
+
+
+def _make(
+    name: str,
+    tag_name: str,
+    config: Mapping[str, Any],
+    *,
+    locate: Callable[[], Path],
+    require: Callable[[], object] = lambda: None,
+    folder: Path | None = None,
+) -> ModelSpec:
+    """A spec of this configuration.
+
+    Args:
+        name: The model's name.
+        tag_name: What is recorded as its tag.
+        config: Its configuration.
+        locate: Gives the weights file, downloaded if need be.
+        require: Raises where it cannot be had.
+        folder: Where the model's other files lie.
+    """
+    check_config(config, name)
+
+    def read() -> dict[str, Tensor]:
+        return clip_weights.read_weights(locate(), make_outline(config, name).state_dict())
+
+    def build(weights: BaseWeights) -> Backbone:
+        from talos_engine.models.open_clip_backbone import OpenClipBackbone, check_state
+
+        # Nothing is allocated for a configuration that is larger than the weights at hand.
+        check_state(make_outline(config, name), weights.tensors)
+        return OpenClipBackbone(
+            weights,
+            make_module(config, name),
+            lambda: make_tokenizer(config, name, weights.folder),
+        )
+
+    def skeleton() -> Skeleton:
+        from talos_engine.models.open_clip_backbone import outline
+
+        return outline(config["model_cfg"], name)
+
+    return ModelSpec(
+        name=name,
+        description="a CLIP model of open_clip",
+        pretrained=tag_name,
+        architecture=lambda: copy.deepcopy(dict(config)),
+        read=read,
+        build=build,
+        skeleton=skeleton,
+        training_defaults=TRAINING_DEFAULTS,
+        require=require,
+        folder=folder,
+    )

@@ -259,6 +259,7 @@ def test_what_the_hub_answers_is_told_with_a_way_on(monkeypatch: pytest.MonkeyPa
         raise datasets.exceptions.DatasetNotFoundError("it is gated") from OSError("401")
 
     monkeypatch.setattr(hub, "hub_answers", lambda: True)
+    monkeypatch.setattr(hub, "hub_problem", lambda: "")
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(datasets, "load_dataset", load)
     with pytest.raises(DataError, match="hub dataset a/b cannot be read: it is gated") as caught:

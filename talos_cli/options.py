@@ -39,6 +39,13 @@ def one_of(what: str, names: tuple[str, ...]) -> Check:
     return check
 
 
+def png(path: Path | None) -> Path | None:
+    """Callback that refuses a picture of another format."""
+    if path is not None and path.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{path} does not end in .png, and pictures are PNG")
+    return path
+
+
 def complete(package: str) -> Callable[[str], list[str]]:
     """Shell completion from the names of a registry."""
 

@@ -109,9 +109,10 @@ def draw_ratios(
                     column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9
                 )
         axes.set_xticks(range(len(tasks)), tasks, rotation=35, ha="right", rotation_mode="anchor")
-        axes.set_yticks(
-            range(len(rows)), [label_scores(model.task, model.method) for model in rows]
-        )
+        names = [label_scores(model.task, model.method) for model in rows]
+        if len(set(names)) < len(names):
+            names = [model.edit.scores.name for model in rows]
+        axes.set_yticks(range(len(rows)), names)
         axes.set_xlabel("evaluated on")
         axes.set_title(f"lowest {100 * fraction:g}% {_PAST[edit]}", fontsize=11)
     grid[0].set_ylabel("lowest scores of")

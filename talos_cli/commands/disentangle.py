@@ -31,7 +31,9 @@ def disentangle(
     grid: Annotated[int, typer.Option(help="Points per axis.")] = 20,
     reach: Annotated[float, typer.Option("--range", help="Both axes cover [-X, X].")] = 3.0,
     points: Annotated[int, typer.Option(help="Random test examples per task, at most.")] = 2048,
-    plot: Annotated[Path | None, typer.Option(help="Draw a heatmap into this PNG.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a heatmap into this PNG.", callback=options.png)
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON file.")] = Path("xi.json"),
     shared: Shared,
 ) -> None:

@@ -87,7 +87,10 @@ def evaluate(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="prune-lowest, perturb-lowest: draw the accuracy ratios into this PNG."),
+        typer.Option(
+            help="prune-lowest, perturb-lowest: draw the accuracy ratios into this PNG.",
+            callback=options.png,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="JSON file.", show_default="none written")

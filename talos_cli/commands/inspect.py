@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from talos_cli import options
 from talos_cli.options import Shared, command
 from talos_cli.render import Terminal, percent, printable
 
@@ -44,7 +45,8 @@ def inspect(
         Path | None,
         typer.Option(
             help="Draw into this PNG: live share of a mask or vector by layer and kind, histograms "
-            "of scores, overlaps of several masks or vectors."
+            "of scores, overlaps of several masks or vectors.",
+            callback=options.png,
         ),
     ] = None,
     out: Annotated[

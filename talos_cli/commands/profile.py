@@ -26,7 +26,9 @@ def profile(
     sparsity: Annotated[
         float, typer.Option(help="Of the mask calibrated for methods that need one.")
     ] = 0.9,
-    plot: Annotated[Path | None, typer.Option(help="Draw the costs into this PNG.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the costs into this PNG.", callback=options.png)
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON file.")] = Path("cost.json"),
     shared: Shared,
 ) -> None:

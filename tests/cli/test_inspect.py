@@ -252,7 +252,7 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "mixed to draw": (2, "several kinds", ("{checkpoint}", "{mask}", "--plot", "p.png")),
     "no folder to write": (1, "no folder", ("{mask}", "-o", "nowhere/x.json")),
     "no folder to draw": (1, "no folder", ("{mask}", "--plot", "nowhere/x.png")),
-    "same output twice": (2, "same file", ("{mask}", "-o", "x", "--plot", "x")),
+    "same output twice": (2, "same file", ("{mask}", "-o", "x.png", "--plot", "./x.png")),
     "output is an input": (2, "which is read", ("{mask}", "-o", "{mask}", "--force")),
 }
 

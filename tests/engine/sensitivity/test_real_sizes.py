@@ -36,6 +36,7 @@ def looped_in_float64(
         gradients = torch.autograd.grad(log_p, list(own.values()))
         for name, gradient in zip(own, gradients, strict=True):
             totals[name] += gradient**2 / len(labels)
+    totals = {name: total.detach() for name, total in totals.items()}
     classifier.requires_grad_(False).float()
     return totals
 
@@ -77,6 +78,29 @@ def test_a_t5_of_small_size_in_float32() -> None:
     tokens = torch.randint(2, 32000, (3, 30))
     tokens[2, 20:] = 0
     check(classifier, t5_structure(model, "model.").maskable, tokens, torch.tensor([0, 2, 1]))
+
+
+@pytest.mark.slow
+def test_every_maskable_tensor_of_tiny_clip_in_float64() -> None:
+    from talos_engine.models.loading import load_weights
+
+    session = open_session(load_weights("tiny-clip"), Common(device="cpu").runtime())
+    inputs, labels = session.prepare(load_split(EMBEDDED_TASKS.get("digits"), "train"))
+    names = session.backbone.structure.maskable
+    classifier = session.classifier("digits")
+    # Not the first examples, on which the taps are tried.
+    expected = looped_in_float64(classifier, names, inputs[5:11], labels[5:11])
+    classifier.double()
+    own = dict(classifier.named_parameters())
+    values = {name: own[name].detach() for name in names}
+    batch = ExampleBatch(torch.arange(6), inputs[5:11].double(), labels[5:11])
+    coverage = find_coverage(classifier, values, names, inputs[:3].double())
+    assert coverage.covered == set(names)
+    config = FisherConfig("empirical")
+    found = estimate_fisher_diag(classifier, values, [batch], config, coverage=coverage)
+    for name in names:
+        worst = float((found[name] - expected[name]).abs().max())
+        assert worst <= 1e-6 * float(expected[name].max()), name
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -185,7 +187,8 @@ def _run_apart(method: str, work: Callable[..., Any], *arguments: Any) -> Any:
     receiver, sender = context.Pipe(duplex=False)
     data = current_data().settings
     worker = context.Process(target=_worker, args=(sender, data, work, arguments), daemon=True)
-    worker.start()
+    with _interrupts_blocked():
+        worker.start()
     sender.close()
     try:
         answer = receiver.recv()
@@ -204,10 +207,20 @@ def _run_apart(method: str, work: Callable[..., Any], *arguments: Any) -> Any:
     return answer
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """SIGINT waits, and a process started here never gets it, not even while it imports."""
+    resource_tracker.ensure_running()  # starting it later would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _worker(
     sender: Connection, data: DataSettings, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair; it kills us
     try:
         with use_data(data):
             sender.send(work(*arguments))

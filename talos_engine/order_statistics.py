@@ -7,10 +7,13 @@ affair of the rooms above.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+KeyStream: TypeAlias = "Callable[[], Iterable[tuple[Tensor, Tensor | None]]]"
 
 _DIGIT_BITS = 16
 _SLICE = 1 << 18  # entries looked at together, a cache's worth; does not change the result
@@ -45,7 +48,12 @@ def keep_lowest(
             raise ValueError(f"the scores of {name!r} hold NaN")
     if count == 0:
         return kept
-    limit, ties = _find_key(scores, candidates, count)
+    double = any(scores[name].dtype is torch.float64 for name in candidates)
+    limit, ties = find_key(
+        lambda: ((keys, flags) for _, flags, keys, _ in _slices(scores, candidates)),
+        count,
+        64 if double else 32,
+    )
     for name, flags, keys, place in _slices(scores, candidates):
         out = kept[name].view(-1)[place]
         torch.lt(keys, limit, out=out)
@@ -57,25 +65,31 @@ def keep_lowest(
     return kept
 
 
-def _find_key(
-    scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], count: int
-) -> tuple[int, int]:
-    """The key of the ``count``-th entry, and how many entries of that key are among the first."""
-    double = any(scores[name].dtype is torch.float64 for name in candidates)
-    bits = 64 if double else 32
+def find_key(stream: KeyStream, count: int, bits: int) -> tuple[int, int]:
+    """The key of the ``count``-th lowest entry, and how many entries of that key are among these.
+
+    Args:
+        stream: Gives the keys (see ``sort_keys``) from the start, piece by piece, with flags of
+            those that take part or ``None`` for all. It is asked once per sixteen bits.
+        count: In [1, number of entries that take part].
+        bits: Width of the keys, 32 or 64.
+    """
     base = 1 << (_DIGIT_BITS - 1)  # makes the signed leading digit an index
     prefix, rest = 0, count
     for shift in range(bits - _DIGIT_BITS, -1, -_DIGIT_BITS):
         leading = shift == bits - _DIGIT_BITS
         histogram = torch.zeros(1 << _DIGIT_BITS, dtype=torch.int64)
-        for _, flags, keys, _ in _slices(scores, candidates):
+        for keys, flags in stream():
             if leading:
-                digits = torch.where(flags, (keys >> shift) + base, 1 << _DIGIT_BITS)
+                digits = (keys >> shift) + base
+                if flags is not None:
+                    digits = torch.where(flags, digits, 1 << _DIGIT_BITS)
             else:
-                chosen = ((keys >> (shift + _DIGIT_BITS)) == prefix) & flags
+                chosen = (keys >> (shift + _DIGIT_BITS)) == prefix
+                chosen = chosen if flags is None else chosen & flags
                 digits = (keys[chosen] >> shift) & 0xFFFF
             counted = torch.bincount(digits, minlength=(1 << _DIGIT_BITS) + 1)
-            histogram += counted[:-1]  # the last bucket holds what is no candidate
+            histogram += counted[:-1]  # the last bucket holds what takes no part
         reached = histogram.cumsum(0)
         digit = int(torch.searchsorted(reached, rest))  # first bucket that reaches ``rest``
         rest -= int(reached[digit] - histogram[digit])
@@ -93,11 +107,15 @@ def _slices(
         for start in range(0, flat.numel(), _SLICE):
             place = slice(start, min(start + _SLICE, flat.numel()))
             values = scored[place].to("cpu", torch.float64 if double else torch.float32)
-            yield name, flat[place].cpu(), _sort_keys(values), place
+            yield name, flat[place].cpu(), sort_keys(values), place
 
 
-def _sort_keys(values: Tensor) -> Tensor:
-    """Integers of the same width in the same order as the numbers; −0 and 0 both become 0."""
+def sort_keys(values: Tensor) -> Tensor:
+    """Integers of the same width in the same order as the numbers; −0 and 0 both become 0.
+
+    Args:
+        values: float32 or float64, without NaN. Keys of non-negative numbers are their bits.
+    """
     double = values.dtype is torch.float64
     bits = values.view(torch.int64 if double else torch.int32)
     if not bits.numel() or int(bits.min()) >= 0:  # no number has a sign, as in all our scores

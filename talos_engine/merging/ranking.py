@@ -1,8 +1,7 @@
 """Exact order statistics of magnitudes: within a row, a tensor, or a whole vector out of core.
 
-Over a whole vector nothing is sorted and no sample is taken: the bits of a non-negative float,
-read as an integer, are in the order of the floats, so the k-th value is found digit by digit from
-histograms, 16 bits in each pass over the vector. Float32 takes two passes, float64 four.
+Over a whole vector nothing is sorted and no sample is taken, see ``order_statistics``: float32
+takes two passes over the vector, float64 four.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 
 from talos_engine.merging.spec import VectorSource
+from talos_engine.order_statistics import find_key, sort_keys
 
 SCOPES = ("global", "tensor", "row")
-_DIGIT = 2**16
 
 
 @dataclass(frozen=True)
@@ -49,17 +48,8 @@ class MagnitudeRanking:
 
     def __init__(self, vector: VectorSource) -> None:
         self.vector = vector
-        self.nonzero: dict[str, int] = {}
-        wide = torch.float64 in vector.dtypes.values()
-        self._float, self._int = (
-            (torch.float64, torch.int64) if wide else (torch.float32, torch.int32)
-        )
-        self._shifts = (47, 31, 15, 0) if wide else (15, 0)
-        self._width = 63 if wide else 31
-        self._first = torch.zeros(_DIGIT, dtype=torch.int64)
-        for name, bits in self._bits():
-            self.nonzero[name] = len(bits)
-            self._first += torch.bincount(bits >> self._shifts[0], minlength=_DIGIT)
+        self._double = torch.float64 in vector.dtypes.values()
+        self.nonzero = {name: len(keys) for name, keys in self._keys()}
 
     def kth_smallest(self, rank: int, total: int) -> float:
         """The value of this rank, counted from 1, among ``total`` magnitudes.
@@ -71,14 +61,11 @@ class MagnitudeRanking:
         remaining = rank - (total - sum(self.nonzero.values()))
         if remaining <= 0:
             return 0.0
-        found, above = 0, self._width
-        for shift in self._shifts:
-            counts = self._first if above == self._width else self._histogram(found, above, shift)
-            cumulative = counts.cumsum(0)
-            digit = int(torch.searchsorted(cumulative, remaining))
-            remaining -= int(cumulative[digit - 1]) if digit else 0
-            found, above = found << (above - shift) | digit, shift
-        return float(torch.tensor(found, dtype=self._int).view(self._float))
+        bits = 64 if self._double else 32
+        key, _ = find_key(lambda: ((keys, None) for _, keys in self._keys()), remaining, bits)
+        if self._double:
+            return float(torch.tensor(key, dtype=torch.int64).view(torch.float64))
+        return float(torch.tensor(key, dtype=torch.int32).view(torch.float32))
 
     def cut(self, count: int, total: int) -> Cut:
         """The line above which exactly ``count`` of ``total`` entries lie.
@@ -99,19 +86,12 @@ class MagnitudeRanking:
             count -= quota[name]
         return Cut(value, quota)
 
-    def _bits(self) -> Iterator[tuple[str, Tensor]]:
-        """The magnitudes other than 0 of each tensor, as integers in the order of the floats."""
+    def _keys(self) -> Iterator[tuple[str, Tensor]]:
+        """Keys of the magnitudes other than 0 of each tensor."""
         for name in self.vector.shapes:
             values = self.vector.entry(name).values.reshape(-1)
-            yield name, values[values != 0].abs().to(self._float).view(self._int)
-
-    def _histogram(self, found: int, above: int, shift: int) -> Tensor:
-        """Counts by the digit at ``shift`` of the magnitudes that begin with ``found``."""
-        counts = torch.zeros(_DIGIT, dtype=torch.int64)
-        for _, bits in self._bits():
-            same = bits[bits >> above == found]
-            counts += torch.bincount(same >> shift & (2 ** (above - shift) - 1), minlength=_DIGIT)
-        return counts
+            wide = torch.float64 if self._double else torch.float32
+            yield name, sort_keys(values[values != 0].abs().to(wide))
 
 
 def touched_entries(rankings: Sequence[MagnitudeRanking]) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from talos_engine.artifacts import Mask
 from talos_engine.configuration import Method
+from talos_engine.errors import OptionError
 from talos_engine.models.spec import Backbone
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.registry import Registry
@@ -66,6 +67,16 @@ class Trainable:
     classifier: nn.Module
     flags: Flags
     seed: int
+
+
+def refuse_mask(method: str, mask: Mask | None) -> None:
+    """Raise if a mask is given to a method that takes none.
+
+    Raises:
+        OptionError: one is.
+    """
+    if mask is not None:
+        raise OptionError(f"--mask does not go with --method {method}", "use --method talos")
 
 
 def train_encoder(_config: Any, given: Trainable) -> Trainee:

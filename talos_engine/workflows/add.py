@@ -14,6 +14,7 @@ from talos_engine.errors import OptionError
 from talos_engine.evaluation.coefficients import DEFAULT_GRID
 from talos_engine.merging.spec import MERGE_METHODS, MergeContext, MergeEntry
 from talos_engine.progress import Progress, silent
+from talos_engine.workflows.bases import check_single_base
 from talos_engine.workflows.editing import (
     Card,
     EditResult,
@@ -32,11 +33,7 @@ from talos_engine.workflows.merging import (
     open_inputs,
     write_edited,
 )
-from talos_engine.workflows.opening import (
-    Common,
-    check_single_base,
-    open_session,
-)
+from talos_engine.workflows.opening import Common, open_session
 from talos_engine.workflows.searching import FoundModel, ModelSearch
 
 

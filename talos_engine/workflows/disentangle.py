@@ -19,13 +19,9 @@ from talos_engine.evaluation.editing import EditedEncoder
 from talos_engine.merging.ops import dense_changes, touched_names
 from talos_engine.progress import Progress, silent
 from talos_engine.seeding import derive_seed
-from talos_engine.workflows.expansion import vectors_evaluation
-from talos_engine.workflows.opening import (
-    Common,
-    check_encoder_only,
-    open_session,
-    read_vectors,
-)
+from talos_engine.workflows.bases import check_encoder_only, vectors_evaluation
+from talos_engine.workflows.opening import Common, open_session
+from talos_engine.workflows.vector_reading import read_vectors
 
 
 @dataclass(frozen=True)

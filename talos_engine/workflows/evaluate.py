@@ -41,17 +41,14 @@ from talos_engine.merging.ops import touched_names
 from talos_engine.models.spec import BaseWeights
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.progress import Progress, silent
-from talos_engine.workflows.expansion import check_expansion_point
-from talos_engine.workflows.opening import (
-    Common,
-    apply_vector,
+from talos_engine.workflows.bases import (
     check_base,
     check_encoder_only,
-    check_inputs,
+    check_expansion_point,
     check_single_base,
-    open_session,
-    resolve_model,
 )
+from talos_engine.workflows.opening import Common, check_inputs, open_session, resolve_model
+from talos_engine.workflows.vector_reading import apply_vector
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,9 @@ from talos_engine.progress import Progress, silent
 from talos_engine.training.early_stopping import EarlyStopping
 from talos_engine.training.loop import StepRecord, TrainConfig, TrainJob, train
 from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry, Trainable, Trainee
+from talos_engine.workflows.bases import check_base
 from talos_engine.workflows.observing import log_steps, validate_with
-from talos_engine.workflows.opening import (
-    Common,
-    Session,
-    check_base,
-    check_inputs,
-    open_session,
-)
+from talos_engine.workflows.opening import Common, Session, check_inputs, open_session
 from talos_engine.workflows.training_log import open_log
 from talos_engine.workflows.unfinished import (
     Persistence,

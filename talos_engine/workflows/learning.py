@@ -15,8 +15,9 @@ from talos_engine.evaluation.entropy import EntropySlope
 from talos_engine.merging.ops import dense_changes
 from talos_engine.merging.spec import MergeContext
 from talos_engine.progress import Progress
+from talos_engine.workflows.bases import check_encoder_only
 from talos_engine.workflows.merging import MergeInputs
-from talos_engine.workflows.opening import Common, check_encoder_only, open_session
+from talos_engine.workflows.opening import Common, open_session
 from talos_engine.workflows.vector import header_sparsity
 
 

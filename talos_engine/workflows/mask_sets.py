@@ -26,6 +26,7 @@ from talos_engine.configuration import check_choice
 from talos_engine.errors import MismatchError, OptionError
 from talos_engine.masking.selection import count_entries
 from talos_engine.masking.sets import OPERATIONS
+from talos_engine.workflows.bases import check_same_base
 from talos_engine.workflows.opening import Common
 
 
@@ -127,12 +128,7 @@ def check_same_mask_base(first_path: Path, first: MaskFile, path: Path, file: Ma
     Raises:
         MismatchError: they do not; both hashes, or the first differing parameter, are named.
     """
-    if file.header.base.hash != first.header.base.hash:
-        raise MismatchError(
-            f"{first_path} and {path} are masks of different bases: "
-            f"{first.header.base.name} {first.header.base.hash} and "
-            f"{file.header.base.name} {file.header.base.hash}"
-        )
+    check_same_base([first_path, path], [first.header.base, file.header.base])
     for name in sorted(first.shapes.keys() | file.shapes.keys()):
         if first.shapes.get(name) != file.shapes.get(name):
             raise MismatchError(

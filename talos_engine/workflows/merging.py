@@ -29,14 +29,14 @@ from talos_engine.merging.ops import apply_delta, listed_names
 from talos_engine.merging.spec import Combine, MergeEntry
 from talos_engine.models.loading import open_base
 from talos_engine.models.spec import BaseWeights
-from talos_engine.workflows.expansion import vectors_evaluation
-from talos_engine.workflows.opening import (
-    Common,
+from talos_engine.workflows.bases import (
     check_base,
     check_entries,
     check_same_base,
-    merge_order,
+    vectors_evaluation,
 )
+from talos_engine.workflows.opening import Common
+from talos_engine.workflows.vector_reading import merge_order
 
 Edit: TypeAlias = Callable[[str, Tensor], Tensor]
 """From the name of a tensor and its θ0 to the edited tensor."""
@@ -108,7 +108,7 @@ def open_inputs(
         if base is not None and any(inspect_kind(path) == "tensors" for path in paths):
             plain = base.weights.info
         vectors = [stack.enter_context(open_vector(path, allow_plain_base=plain)) for path in paths]
-        check_same_base(paths, vectors)
+        check_same_base(paths, [vector.header.base for vector in vectors])
         if base is None:
             base = stack.enter_context(open_base(None, pretrained, vectors[0].header.base))
         if base.origin is None:  # in memory already: a foreign base is worth more than its names

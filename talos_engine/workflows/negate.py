@@ -16,6 +16,7 @@ from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_
 from talos_engine.merging.ops import apply_delta
 from talos_engine.merging.spec import MERGE_METHODS, Combine, MergeContext, MergeEntry
 from talos_engine.progress import Progress, silent
+from talos_engine.workflows.bases import check_encoder_only
 from talos_engine.workflows.editing import (
     Card,
     EditResult,
@@ -27,7 +28,7 @@ from talos_engine.workflows.editing import (
     write_search_report,
 )
 from talos_engine.workflows.merging import MergeInputs, materialize, open_inputs, write_edited
-from talos_engine.workflows.opening import Common, check_encoder_only, open_session
+from talos_engine.workflows.opening import Common, open_session
 from talos_engine.workflows.vector import header_sparsity
 
 DEFAULT_KEEP = 0.95

@@ -35,6 +35,7 @@ from talos_engine.evaluation.pruning import EDITS, ChosenEntries, choose_lowest_
 from talos_engine.models.spec import BaseWeights
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.progress import Progress, silent
+from talos_engine.workflows.bases import check_same_base
 from talos_engine.workflows.evaluate import EvaluateRequest, check_evaluate
 from talos_engine.workflows.opening import Common, Session, open_session, resolve_model
 
@@ -175,12 +176,7 @@ def check_prune(request: PruneRequest, *, weights: bool = True) -> list[Header]:
     headers = [read_scores_header(edit.scores) for edit in request.edits]
     for edit, header in zip(request.edits, headers, strict=True):
         _read_exclude(header, edit.scores)
-        if header.base.hash != headers[0].base.hash:
-            raise MismatchError(
-                f"{scores[0]} and {edit.scores} were made from different bases: "
-                f"{headers[0].base.name} {headers[0].base.hash[:12]} and "
-                f"{header.base.name} {header.base.hash[:12]}"
-            )
+    check_same_base(scores, [header.base for header in headers])
     asked = EvaluateRequest(
         (), request.tasks, request.out, request.model, request.split, common=request.common
     )

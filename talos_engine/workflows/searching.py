@@ -12,8 +12,9 @@ from talos_engine.evaluation.coefficients import coefficient_grid
 from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_addition
 from talos_engine.merging.spec import Combine, Merge, MergeContext, MergeEntry
 from talos_engine.progress import Progress
+from talos_engine.workflows.bases import check_encoder_only
 from talos_engine.workflows.merging import DeferredParts, MergeInputs, materialize
-from talos_engine.workflows.opening import Session, check_encoder_only
+from talos_engine.workflows.opening import Session
 from talos_engine.workflows.vector import header_sparsity
 
 

@@ -19,8 +19,8 @@ from talos_engine.artifacts import (
 )
 from talos_engine.configuration import check_choice
 from talos_engine.errors import ArtifactError, CorruptFileError, MismatchError
-from talos_engine.workflows.expansion import check_expansion_point
-from talos_engine.workflows.opening import Common, check_base, resolve_model
+from talos_engine.workflows.bases import check_base, check_expansion_point
+from talos_engine.workflows.opening import Common, resolve_model
 
 SPARSE_CHOICES = ("auto", "always", "never")
 

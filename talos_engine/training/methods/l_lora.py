@@ -25,6 +25,7 @@ from talos_engine.training.spec import (
     Flags,
     Trainable,
     Trainee,
+    refuse_mask,
 )
 
 _ADAPTED = ("q", "v")
@@ -75,8 +76,7 @@ def move_queries_and_values(
     Raises:
         OptionError: a mask was given, or the rank does not fit.
     """
-    if mask is not None:
-        raise OptionError("--mask does not go with --method l-lora", "use --method talos")
+    refuse_mask("l-lora", mask)
     flags: dict[str, torch.Tensor] = {}
     for group in adapted_groups(config, structure):
         rows = flags.setdefault(

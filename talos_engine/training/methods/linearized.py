@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from talos_engine.artifacts import Mask
-from talos_engine.errors import OptionError
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.training.spec import (
     FINETUNE_METHODS,
@@ -13,6 +12,7 @@ from talos_engine.training.spec import (
     Flags,
     Trainable,
     Trainee,
+    refuse_mask,
     train_encoder,
 )
 
@@ -30,8 +30,7 @@ def train_everything(
     Raises:
         OptionError: a mask was given.
     """
-    if mask is not None:
-        raise OptionError("--mask does not go with --method linearized", "use --method talos")
+    refuse_mask("linearized", mask)
     return dict.fromkeys(structure.trainable)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from talos_engine.artifacts import Mask
-from talos_engine.errors import OptionError
 from talos_engine.models.structure import EncoderStructure
-from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry, Flags
+from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry, Flags, refuse_mask
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,7 @@ def train_everything(
     Raises:
         OptionError: a mask was given.
     """
-    if mask is not None:
-        raise OptionError("--mask does not go with --method nonlinear", "use --method talos")
+    refuse_mask("nonlinear", mask)
     return dict.fromkeys(structure.trainable)
 
 

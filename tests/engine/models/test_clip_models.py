@@ -37,7 +37,7 @@ from talos_engine.models.loading import (
 )
 from talos_engine.models.names import architecture_names
 from talos_engine.models.spec import BaseWeights
-from talos_engine.workflows.opening import check_base
+from talos_engine.workflows.bases import check_base
 
 NAMES = ("red cat", "green dog", "blue bird")
 TEMPLATES = ("a photo of a {}.", "one {}")

@@ -104,8 +104,8 @@ def test_another_base_is_refused_with_both_hashes(three: list[Path], tmp_path: P
     foreign = changed(three[1], tmp_path / "foreign", other)
     with pytest.raises(MismatchError) as caught:
         combine("union", three[0], foreign, out=tmp_path / "m")
-    assert "ab" * 32 in str(caught.value)
-    assert read_mask(three[0]).header.base.hash in str(caught.value)
+    assert "ab" * 6 in str(caught.value)
+    assert read_mask(three[0]).header.base.hash[:12] in str(caught.value)
     assert not (tmp_path / "m").exists()
 
 

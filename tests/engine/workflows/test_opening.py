@@ -12,15 +12,9 @@ from talos_engine.artifacts import read_checkpoint, read_vector
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import MismatchError, OptionError
 from talos_engine.models.loading import load_weights
-from talos_engine.workflows.opening import (
-    Common,
-    Session,
-    apply_vector,
-    check_base,
-    check_encoder_only,
-    merge_order,
-    resolve_model,
-)
+from talos_engine.workflows.bases import check_base, check_encoder_only
+from talos_engine.workflows.opening import Common, Session, resolve_model
+from talos_engine.workflows.vector_reading import apply_vector, merge_order
 
 
 def test_a_subset_of_points_is_fixed_by_the_seed_and_keeps_pairs(toy_session: Session) -> None:

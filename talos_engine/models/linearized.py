@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
-from talos_engine.models.attention import plain_attention
+from talos_engine.models.attention import plain_attention, sequence_first_memory
 
 
 class LinearizedEncoder(nn.Module):
@@ -38,7 +38,11 @@ class LinearizedEncoder(nn.Module):
             found: Tensor = functional_call(self.encoder, parameters, (inputs,))
             return found
 
-        with plain_attention(), warnings.catch_warnings():
+        with (
+            plain_attention(),
+            sequence_first_memory(self.encoder),
+            warnings.catch_warnings(),
+        ):
             # torch compiles its forward-mode formulas with a function that it deprecates itself.
             warnings.filterwarnings("ignore", message=r".*torch\.jit\.script")
             value, slope = jvp(features, (self._theta0,), (change,))  # type: ignore[misc]

@@ -78,6 +78,46 @@ def test_dense_training_equals_a_plain_torch_loop(
         )
 
 
+def test_a_sparse_run_equals_a_plain_masked_loop(
+    small_classifier: Callable[..., nn.Module],
+) -> None:
+    """120 steps with decay, clipping over live gradients, accumulation and smoothed labels."""
+    model = small_classifier().double()
+    plain = copy.deepcopy(model).requires_grad_(True)
+    live = {"hidden.weight": torch.tensor([[1, 0], [0, 1], [0, 0], [1, 1]]) > 0}
+    trains = ["hidden.weight", "out.bias"]
+    inputs, labels = data()
+    parameters = {name: model.get_parameter(name) for name in trains}
+    config = config_of(steps=120, weight_decay=0.1, clip=0.05, grad_accum=2, label_smoothing=0.1)
+    records = train(TrainJob(model, parameters, live, inputs.double(), labels, config))
+
+    moments = {name: [torch.zeros_like(plain.get_parameter(name))] * 2 for name in trains}
+    order = batch_order(20, 8, 0)
+    for step in range(120):
+        chosen = next(order)
+        rate = learning_rate_at(step, steps=120, peak=0.05, warmup=3, schedule="cosine")
+        logits = plain(inputs.double()[chosen])
+        loss = F.cross_entropy(logits, labels[chosen], label_smoothing=0.1)
+        found = torch.autograd.grad(loss, [plain.get_parameter(name) for name in trains])
+        gradients = {n: g * live.get(n, 1.0) for n, g in zip(trains, found, strict=True)}
+        norm = sum(float((g**2).sum()) for g in gradients.values()) ** 0.5
+        for name, unclipped in gradients.items():
+            gradient = unclipped * min(1.0, 0.05 / (norm + 1e-6))
+            first, second = moments[name]
+            first = 0.9 * first + 0.1 * gradient
+            second = 0.999 * second + 0.001 * gradient**2
+            moments[name] = [first, second]
+            size = (second / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8
+            parameter = plain.get_parameter(name).data
+            moved = parameter * (1 - rate * 0.1) - rate * first / (1 - 0.9 ** (step + 1)) / size
+            parameter.copy_(torch.where(live[name], moved, parameter) if name in live else moved)
+        assert records[step].loss == pytest.approx(loss.item(), rel=1e-9)
+    for name, value in plain.named_parameters():
+        torch.testing.assert_close(
+            model.get_parameter(name).detach(), value.detach(), rtol=1e-9, atol=1e-9
+        )
+
+
 def test_frozen_entries_and_parameters_keep_their_bits(
     small_classifier: Callable[..., nn.Module],
 ) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from talos_engine.evaluation.disentanglement import DisentanglementMap
-    from talos_engine.workflows.profile import MethodCost
+    from talos_engine.workflows.measuring import MethodCost
     from talos_engine.workflows.prune import EditedModel
 
 _PAST = {"prune": "pruned", "perturb": "perturbed"}

@@ -32,9 +32,14 @@ def profile(
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON file.")] = Path("cost.json"),
     shared: Shared,
 ) -> None:
-    """Measure seconds per training step and peak memory, each method in a fresh process."""
+    """Measure seconds per training step and peak memory, each method in a fresh process.
+
+    GFLOP counts the matrix products of a step. "of bound" is the least time that they could take,
+    at the speed of a large matrix product on this device, over the time of the two passes. "train s"
+    is what the model's usual number of steps would take.
+    """
     from talos_engine.artifacts import check_distinct, check_output
-    from talos_engine.workflows.profile import ProfileRequest
+    from talos_engine.workflows.measuring import ProfileRequest
     from talos_engine.workflows.profile import profile as run
 
     names = tuple(name.strip() for name in methods.split(",") if name.strip())
@@ -61,9 +66,10 @@ def profile(
         return
     with terminal.progress() as progress:
         result = run(request, progress)
+    costs = result.costs
     terminal.table(
-        f"cost per step, batch {result.costs[0].batch_size}, ms (mean ± std of {iters})",
-        ("method", "live", "fwd-bwd", "optimizer", "total", "mask s", "peak MiB", "added MiB"),
+        f"cost per step, batch {costs[0].batch_size}, ms (mean ± std of {iters})",
+        ("method", "live", "fwd-bwd", "optimizer", "total"),
         [
             (
                 cost.method,
@@ -71,23 +77,38 @@ def profile(
                 f"{1e3 * cost.forward_backward.mean:.1f} ± {1e3 * cost.forward_backward.std:.1f}",
                 f"{1e3 * cost.optimizer.mean:.1f} ± {1e3 * cost.optimizer.std:.1f}",
                 f"{1e3 * cost.total.mean:.1f} ± {1e3 * cost.total.std:.1f}",
-                f"{cost.mask_s:.1f}",
+            )
+            for cost in costs
+        ],
+    )
+    terminal.table(
+        "arithmetic, memory in MiB, whole runs in s",
+        ("method", "GFLOP", "of bound", "peak", "added", "mask peak", "mask s", "train s"),
+        [
+            (
+                cost.method,
+                f"{cost.flops / 1e9:.1f}",
+                f"{100 * cost.efficiency:.0f}%",
                 f"{cost.peak_bytes / 2**20:.0f}",
                 f"{(cost.peak_bytes - cost.start_bytes) / 2**20:.0f}",
+                f"{cost.mask_peak_bytes / 2**20:.0f}",
+                f"{cost.mask_s:.1f}",
+                f"{cost.train_s:.1f}",
             )
-            for cost in result.costs
+            for cost in costs
         ],
     )
     if plot is not None:
         from talos_cli.plots import draw_costs
 
-        draw_costs(result.costs, plot, force=shared.force)
+        draw_costs(costs, plot, force=shared.force)
     terminal.result(
         result.path,
         {
             "path": str(result.path),
             "plot": None if plot is None else str(plot),
-            "total_s": {cost.method: cost.total.mean for cost in result.costs},
-            "peak_bytes": {cost.method: cost.peak_bytes for cost in result.costs},
+            "total_s": {cost.method: cost.total.mean for cost in costs},
+            "peak_bytes": {cost.method: cost.peak_bytes for cost in costs},
+            "flops": {cost.method: cost.flops for cost in costs},
         },
     )

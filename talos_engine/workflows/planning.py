@@ -42,9 +42,10 @@ from talos_engine.workflows.disentangle import (
 )
 from talos_engine.workflows.evaluate import EvaluateRequest, check_evaluate
 from talos_engine.workflows.finetune import FinetuneRequest, check_finetune, resolve_training
+from talos_engine.workflows.measuring import WARMUP_STEPS, ProfileRequest
 from talos_engine.workflows.negate import NegateRequest, check_negate
 from talos_engine.workflows.opening import Common
-from talos_engine.workflows.profile import WARMUP_STEPS, ProfileRequest, check_profile
+from talos_engine.workflows.profile import check_profile
 from talos_engine.workflows.prune import PruneRequest, check_prune
 from talos_engine.workflows.unfinished import check_persistence
 from talos_engine.workflows.vector import header_sparsity

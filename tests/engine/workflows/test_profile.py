@@ -14,9 +14,11 @@ from talos_engine.artifacts import read_metrics
 from talos_engine.errors import DeviceError, OptionError, OutputError, UnknownNameError
 from talos_engine.masking.selection import live_count
 from talos_engine.profiling.timing import TimingSummary
+from talos_engine.workflows import apart
 from talos_engine.workflows import profile as module
+from talos_engine.workflows.measuring import MethodCost, ProfileRequest
 from talos_engine.workflows.opening import Common
-from talos_engine.workflows.profile import MethodCost, ProfileRequest, profile
+from talos_engine.workflows.profile import profile
 
 CPU = Common(device="cpu")
 
@@ -29,7 +31,7 @@ def request_of(out: Path, **changes: Any) -> ProfileRequest:
 @pytest.fixture
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toy model is not known to a fresh process."""
-    monkeypatch.setattr(module, "_run_apart", lambda _, work, *arguments: work(*arguments))
+    monkeypatch.setattr(module, "run_apart", lambda _, work, *arguments: work(*arguments))
 
 
 @pytest.mark.usefixtures("_in_process")
@@ -48,8 +50,15 @@ def test_each_method_is_measured_and_written(tmp_path: Path) -> None:
             assert part.n == 4, "the warm-up steps are left out"
             assert part.mean > 0
         assert cost.forward_backward.mean + cost.optimizer.mean <= cost.total.mean * (1 + 1e-9)
+    assert sparse.mask_peak_bytes > 0 == dense.mask_peak_bytes
+    assert dense.train_s == pytest.approx(6 * dense.total.mean), "the toy's usual 6 steps"
+    assert dense.forward_flops == sparse.forward_flops > 0
+    assert dense.backward_flops > sparse.backward_flops, "embeddings are frozen"
     metrics = read_metrics(tmp_path / "cost.json")
     assert metrics["command"] == "profile"
+    assert metrics["methods"][0]["flops"] == sparse.forward_flops + sparse.backward_flops
+    spent = metrics["methods"][0]["forward_backward"]["mean"] * sparse.matmul_speed
+    assert metrics["methods"][0]["efficiency"] == pytest.approx(sparse.flops / spent)
     assert [entry["method"] for entry in metrics["methods"]] == ["talos", "nonlinear"]
     assert metrics["methods"][0]["total"]["n"] == 4
     assert metrics["methods"][1]["peak_bytes"] == dense.peak_bytes
@@ -64,6 +73,10 @@ def test_methods_that_train_otherwise_are_measured_too(tmp_path: Path) -> None:
     assert low_rank.live == 2 * 2 * 16 * 16, "B of Q and V in two layers, rank 16"
     assert linear.mask_s == low_rank.mask_s == 0 < lottery.mask_s
     assert lottery.live == live_count(18_912, 0.9)
+    dense = module.measure_steps(request_of(tmp_path / "x"), "nonlinear", None)
+    # W0 x, W0 x' and the change times x, backward of the slope alone; the head stays one product
+    assert linear.forward_flops == pytest.approx(3 * dense.forward_flops, rel=0.01)
+    assert linear.backward_flops == pytest.approx(dense.backward_flops, rel=0.01)
 
 
 @pytest.mark.slow
@@ -89,9 +102,9 @@ def run_with(measure: Any, request: ProfileRequest, monkeypatch: pytest.MonkeyPa
     """``_measure_apart`` with forked workers, which know the replaced ``_measure``."""
     import multiprocessing
 
-    monkeypatch.setattr(module, "_measure", measure)
+    monkeypatch.setattr(module, "measure_steps", measure)
     fork = multiprocessing.get_context("fork")
-    monkeypatch.setattr(module.multiprocessing, "get_context", lambda _: fork)
+    monkeypatch.setattr(apart.multiprocessing, "get_context", lambda _: fork)
     return module._measure_apart(request, "talos")
 
 

@@ -1,0 +1,76 @@
+"""Work in a fresh process, so that the memory of one piece of work does not count for the next."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from typing import Any
+
+from talos_engine.data.settings import DataSettings, current_data, use_data
+from talos_engine.errors import DeviceError, TalosError
+
+
+def run_apart(what: str, work: Callable[..., Any], *arguments: Any) -> Any:
+    """What ``work`` returns in a fresh process; its error is raised here.
+
+    Args:
+        what: What the process does it for, to be named in an error.
+        work: A function that a fresh process can import.
+        arguments: Given to it; must survive pickling between the two processes.
+
+    Raises:
+        DeviceError: the process ended without an answer, or with an unforeseen exception.
+        TalosError: whatever the work raised.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    data = current_data().settings
+    worker = context.Process(target=_worker, args=(sender, data, work, arguments), daemon=True)
+    with _interrupts_blocked():
+        worker.start()
+    sender.close()
+    try:
+        answer = receiver.recv()
+    except EOFError:
+        worker.join()
+        raise DeviceError(
+            f"the process that measured {what!r} ended with code {worker.exitcode}",
+            "if it ran out of memory, try a smaller --batch-size",
+        ) from None
+    finally:
+        receiver.close()
+        worker.kill()  # it has answered, or nobody waits for it any more
+        worker.join()
+    if isinstance(answer, TalosError):
+        raise answer
+    return answer
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """SIGINT waits, and a process started here never gets it, not even while it imports."""
+    resource_tracker.ensure_running()  # starting it later would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _worker(
+    sender: Connection, data: DataSettings, work: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    try:
+        with use_data(data):
+            sender.send(work(*arguments))
+    except TalosError as error:
+        sender.send(error)
+    except Exception as error:  # the parent reports it; a traceback here would reach the terminal
+        told = str(error).strip().split("\n")[0]
+        sender.send(DeviceError(f"measuring failed: {type(error).__name__}: {told}"))
+    finally:
+        sender.close()

@@ -35,8 +35,8 @@ def profile(
     """Measure seconds per training step and peak memory, each method in a fresh process.
 
     GFLOP counts the matrix products of a step. "of bound" is the least time that they could take,
-    at the speed of a large matrix product on this device, over the time of the two passes. "train s"
-    is what the model's usual number of steps would take.
+    at the speed of a large matrix product on this device, over the time of the two passes.
+    "train s" is what the model's usual number of steps would take.
     """
     from talos_engine.artifacts import check_distinct, check_output
     from talos_engine.workflows.measuring import ProfileRequest

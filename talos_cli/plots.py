@@ -120,6 +120,45 @@ def draw_ratios(
     save_figure(figure, path, force)
 
 
+def draw_matrix(
+    tasks: Sequence[str],
+    labels: Sequence[str],
+    ratios: Sequence[Sequence[float | None]],
+    path: Path,
+    *,
+    force: bool,
+) -> None:
+    """Heatmap of accuracy ratios to the base as in Fig. 3 of arXiv:2504.02620; 1 is white.
+
+    Args:
+        tasks: Tasks evaluated, the columns.
+        labels: One per model, the rows.
+        ratios: By row; ``None`` where the base has no right answer.
+        path: PNG file to write.
+        force: Whether an existing file is replaced.
+    """
+    from matplotlib.figure import Figure
+
+    height = 1.6 + 0.5 * len(labels)
+    width = 2.2 + 0.09 * max(map(len, labels)) + 0.8 * len(tasks)
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    values = [[float("nan") if value is None else value for value in row] for row in ratios]
+    far = max(0.05, *(abs(value - 1) for row in ratios for value in row if value is not None))
+    image = axes.imshow(values, cmap="RdBu", vmin=1 - far, vmax=1 + far, aspect="auto")
+    for row, line in enumerate(ratios):
+        for column, value in enumerate(line):
+            text = "–" if value is None else f"{value:.2f}"
+            dark = value is not None and abs(value - 1) > 0.6 * far
+            colour = "white" if dark else "black"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(tasks)), tasks, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel("evaluated on")
+    figure.colorbar(image, ax=axes, label="accuracy ratio to the base")
+    save_figure(figure, path, force)
+
+
 def save_figure(figure: Figure, path: Path, force: bool) -> None:
     """Write a figure as PNG; equal figures give equal bytes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from talos_cli.options import Shared, command
 from talos_cli.render import label_scores, percent
 
 if TYPE_CHECKING:
-    from talos_engine.workflows.evaluate import EvaluateRequest
+    from talos_engine.workflows.evaluate import EvaluatedModel, EvaluateRequest
     from talos_engine.workflows.prune import PruneRequest
 
 SPLITS = ("test", "val", "train")
@@ -61,6 +62,21 @@ def evaluate(
             "records that they were trained so are evaluated so anyway.",
         ),
     ] = False,
+    matrix: Annotated[
+        bool,
+        typer.Option(
+            "--matrix",
+            help="Evaluate the base too and show accuracies as ratios to its (Fig. 3).",
+        ),
+    ] = False,
+    bound: Annotated[
+        int,
+        typer.Option(
+            help="Measure with N examples of each task how local the models' changes are (Eq. 9).",
+            metavar="N",
+            show_default="not measured",
+        ),
+    ] = 0,
     prune_lowest: Annotated[
         list[Any] | None,
         typer.Option(
@@ -83,12 +99,14 @@ def evaluate(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="perturb-lowest: key of the noise.", show_default="0"),
+        typer.Option(
+            help="perturb-lowest: key of the noise; bound: of its examples.", show_default="0"
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="prune-lowest, perturb-lowest: draw the accuracy ratios into this PNG.",
+            help="matrix, prune-lowest, perturb-lowest: draw the accuracy ratios into this PNG.",
             callback=options.png,
         ),
     ] = None,
@@ -102,6 +120,7 @@ def evaluate(
     Without --out the result on standard output is the mean accuracy of each model, a line each;
     with --prune-lowest or --perturb-lowest the mean accuracy ratio of each edit.
     """
+    from talos_engine.artifacts import check_distinct, check_output
     from talos_engine.errors import OptionError
     from talos_engine.workflows.evaluate import EvaluateRequest
     from talos_engine.workflows.prune import LowestEdit, PruneRequest
@@ -112,17 +131,21 @@ def evaluate(
         for edit, pairs in asked.items()
         for path, fraction in pairs
     )
-    if seed is not None and not perturb_lowest:
-        raise OptionError("--seed keys the noise of --perturb-lowest, which is not given")
-    if plot is not None and not edits:
-        raise OptionError("--plot draws what --prune-lowest or --perturb-lowest measure")
-    if edits and (checkpoints or single or linearize):
+    if seed is not None and not (perturb_lowest or bound):
+        raise OptionError("--seed is for --perturb-lowest and --bound, and neither is given")
+    if plot is not None and not (edits or matrix):
+        raise OptionError("--plot draws what --matrix, --prune-lowest or --perturb-lowest measure")
+    if edits and (checkpoints or single or linearize or matrix or bound):
         raise OptionError(
             "--prune-lowest and --perturb-lowest edit the base: they take no checkpoint, vector, "
-            "--single or --linearize",
+            "--single, --linearize, --matrix or --bound",
             "to edit a checkpoint, calibrate scores at it and name it with --model",
         )
+    common = replace(shared.common(), seed=seed or 0)
     if not edits:
+        check_distinct({"--out": out, "--plot": plot})
+        if plot is not None:
+            check_output(plot, force=shared.force)
         _evaluate(
             EvaluateRequest(
                 checkpoints=tuple(checkpoints or ()),
@@ -132,16 +155,18 @@ def evaluate(
                 split=split,
                 singles=tuple(single or ()),
                 linearize=linearize,
-                common=shared.common(),
+                matrix=matrix,
+                bound=bound,
+                common=common,
             ),
+            plot,
             shared,
         )
         return
-    common = replace(shared.common(), seed=seed or 0)
     _prune(PruneRequest(edits, tuple(task), out, model, split, plot, common), shared)
 
 
-def _evaluate(request: EvaluateRequest, shared: Shared) -> None:
+def _evaluate(request: EvaluateRequest, plot: Path | None, shared: Shared) -> None:
     from talos_engine.workflows.evaluate import evaluate as run
 
     terminal = shared.terminal
@@ -155,18 +180,68 @@ def _evaluate(request: EvaluateRequest, shared: Shared) -> None:
     columns = ["model", *request.tasks, "mean"]
     rows = []
     for entry in result.models:
-        name = "base" if entry.path is None else entry.path.name
-        name += " (linearized)" if entry.evaluation == "linearized" else ""
         cells = [percent(entry.accuracies[each].value) for each in request.tasks]
-        row = [name, *cells, percent(entry.mean)]
+        row = [_label(entry), *cells, percent(entry.mean)]
         if entry.normalized is not None:
             row.append(percent(entry.normalized))
         rows.append(row)
     if request.singles:
         columns.append("normalized")
     terminal.table(f"accuracy on {request.split}, %", columns, rows)
+    if request.matrix:
+        _show_matrix(request, result.models, plot, shared)
+    if request.bound:
+        _show_bounds(request, result.models, shared)
     text = result.path or "\n".join(f"{entry.mean:.6f}" for entry in result.models)
-    terminal.result(text, result.metrics)
+    shown = {} if plot is None else {"plot": str(plot)}
+    terminal.result(text, {**result.metrics, **shown})
+
+
+def _label(entry: EvaluatedModel) -> str:
+    name = "base" if entry.path is None else entry.path.name
+    return f"{name} (linearized)" if entry.evaluation == "linearized" else name
+
+
+def _show_matrix(
+    request: EvaluateRequest, models: Sequence[EvaluatedModel], plot: Path | None, shared: Shared
+) -> None:
+    ratios = [[(model.ratios or {})[task] for task in request.tasks] for model in models]
+    labels = [_label(model) for model in models]
+    shared.terminal.table(
+        f"accuracy over the base's on {request.split}, %",
+        ("model", *request.tasks),
+        [
+            (label, *("–" if value is None else percent(value) for value in row))
+            for label, row in zip(labels, ratios, strict=True)
+        ],
+    )
+    if plot is not None:
+        from talos_cli.plots import draw_matrix
+
+        draw_matrix(request.tasks, labels, ratios, plot, force=shared.force)
+
+
+def _show_bounds(
+    request: EvaluateRequest, models: Sequence[EvaluatedModel], shared: Shared
+) -> None:
+    shared.terminal.table(
+        f"localization over {request.bound} examples of {request.split} (Eq. 9)",
+        ("model", "task", "entries", "‖cτ‖", "max ‖c∇f‖", "bound", "max |τᵀ∇f|", "mean |τᵀ∇f|"),
+        [
+            (
+                _label(model),
+                task,
+                f"{found.count:,}",
+                f"{found.change_norm:.3g}",
+                f"{found.gradient_norm:.3g}",
+                f"{found.bound:.3g}",
+                f"{found.slope:.3g}",
+                f"{found.mean_slope:.3g}",
+            )
+            for model in models
+            for task, found in (model.bounds or {}).items()
+        ],
+    )
 
 
 def _prune(request: PruneRequest, shared: Shared) -> None:

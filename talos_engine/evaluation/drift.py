@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 from talos_engine.device import Runtime
-from talos_engine.models.attention import plain_attention
-
-_ENTRIES_AT_ONCE = 2**25  # of per-example gradients; bounds the memory, not the result
+from talos_engine.evaluation.gradients import example_gradients
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,6 @@ class Drift:
         return self.squared / self.reference if self.reference else 0.0
 
 
-@torch.no_grad()  # of parameters that are not named; the gradients themselves are functional
 def measure_drift(
     classifier: nn.Module,
     theta0: Mapping[str, Tensor],
@@ -55,19 +50,9 @@ def measure_drift(
     at_start = {name: value.detach().to(runtime.device) for name, value in theta0.items()}
     now = {name: classifier.get_parameter(name).detach() for name in theta0}
 
-    def log_likelihood(values: Mapping[str, Tensor], example: Tensor, label: Tensor) -> Tensor:
-        logits = functional_call(classifier, dict(values), (example[None],))[0]  # (classes,)
-        return torch.log_softmax(logits, dim=-1).gather(0, label[None])[0]
-
-    per_example = vmap(grad(log_likelihood), in_dims=(None, 0, 0))
-    size = max(1, _ENTRIES_AT_ONCE // sum(value.numel() for value in at_start.values()))
     squared, reference = 0.0, 0.0
-    with plain_attention():
-        for examples, targets in zip(inputs.split(size), labels.split(size), strict=True):
-            batch = examples.to(runtime.device), targets.to(runtime.device)
-            before = per_example(at_start, *batch)
-            after = per_example(now, *batch)
-            for name, gradient in before.items():  # (size, *shape)
-                reference += float(gradient.square().sum())
-                squared += float((after[name] - gradient).square().sum())
+    for before, after in example_gradients(classifier, (at_start, now), inputs, labels, runtime):
+        for name, gradient in before.items():  # (examples, *shape)
+            reference += float(gradient.square().sum())
+            squared += float((after[name] - gradient).square().sum())
     return Drift(squared / len(labels), reference / len(labels))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from talos_engine.artifacts import (
     LINEARIZED,
@@ -18,18 +15,12 @@ from talos_engine.artifacts import (
     check_distinct,
     check_output,
     file_hash,
-    inspect_kind,
-    open_tensors,
-    open_vector,
-    read_checkpoint,
-    read_checkpoint_header,
-    read_vector,
     recorded_evaluation,
     write_metrics,
 )
-from talos_engine.configuration import check_choice
+from talos_engine.configuration import check_at_least, check_choice
 from talos_engine.data.splits import SPLIT_NAMES
-from talos_engine.errors import MismatchError, OptionError
+from talos_engine.errors import OptionError
 from talos_engine.evaluation.accuracy import (
     Accuracy,
     EvaluationTask,
@@ -37,18 +28,26 @@ from talos_engine.evaluation.accuracy import (
     measure_accuracy,
     normalize_accuracy,
 )
-from talos_engine.merging.ops import touched_names
+from talos_engine.evaluation.localization import LocalizationBound, measure_localization
 from talos_engine.models.spec import BaseWeights
-from talos_engine.models.structure import EncoderStructure
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.bases import (
     check_base,
-    check_encoder_only,
     check_expansion_point,
     check_single_base,
 )
-from talos_engine.workflows.opening import Common, check_inputs, open_session, resolve_model
-from talos_engine.workflows.vector_reading import apply_vector
+from talos_engine.workflows.edited_files import (
+    check_layout,
+    read_edit_header,
+    read_edited_tensors,
+)
+from talos_engine.workflows.opening import (
+    Common,
+    Session,
+    check_inputs,
+    open_session,
+    resolve_model,
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,9 @@ class EvaluateRequest:
         singles: Single-task checkpoints or vectors, one per task, whose accuracy normalizes.
         linearize: Evaluate every model linearized at the base, whatever its file records (Fig. 6
             of arXiv:2504.02620); without it, those whose file records it.
+        matrix: Evaluate the base as well and say each model's accuracies as ratios to its (Fig. 3).
+        bound: With so many examples of each task, measure how local each model's change is (Eq. 9);
+            0 leaves it.
         common: Device, precision, overwriting.
     """
 
@@ -75,6 +77,8 @@ class EvaluateRequest:
     split: str = "test"
     singles: tuple[Path, ...] = ()
     linearize: bool = False
+    matrix: bool = False
+    bound: int = 0
     common: Common = field(default_factory=Common)
 
 
@@ -89,6 +93,9 @@ class EvaluatedModel:
         accuracies: By task.
         mean: Mean accuracy over tasks.
         normalized: Mean normalized accuracy, where single-task models were given.
+        ratios: Accuracy over the base's by task, where a matrix was asked for; ``None`` for a task
+            on which the base has no right answer.
+        bounds: How local its change is by task, where that was asked for.
     """
 
     path: Path | None
@@ -97,6 +104,8 @@ class EvaluatedModel:
     accuracies: Mapping[str, Accuracy]
     mean: float
     normalized: float | None
+    ratios: Mapping[str, float | None] | None = None
+    bounds: Mapping[str, LocalizationBound] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
     weights = resolve_model(request.model, recorded, request.common.pretrained)
     for path in paths:
         check_base(weights, headers[path].base, path)
-        _check_layout(path, weights.tensors)
+        check_layout(path, weights.tensors)
         if _evaluation(request, headers, path) == LINEARIZED:
             check_expansion_point(weights, headers[path].base, path)
     for path in request.singles:
@@ -136,13 +145,15 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
     singles = _assign_singles(request, headers)
     session = open_session(weights, request.common.runtime())
     tasks = [session.evaluation_task(name, request.split) for name in request.tasks]
-    total = max(1, len(request.checkpoints)) * len(tasks) + len(singles)
+    total = (max(1, len(request.checkpoints)) + request.matrix) * len(tasks) + len(singles)
     meter = _Meter(progress, total)
 
     def load(path: Path | None) -> None:
         session.backbone.set_weights(weights.tensors)
         if path is not None:
-            session.backbone.set_weights(_read_tensors(path, weights, session.backbone.structure))
+            session.backbone.set_weights(
+                read_edited_tensors(path, weights, session.backbone.structure)
+            )
 
     def measure(task: EvaluationTask, evaluation: str) -> Accuracy:
         shown = session.linearized(task) if evaluation == LINEARIZED else task
@@ -156,6 +167,10 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
             single = singles[task.name]
             load(single)
             reference[task.name] = measure(task, _evaluation(request, headers, single)).value
+    before: dict[str, float] = {}
+    if request.matrix:
+        load(None)
+        before = {task.name: measure(task, PLAIN).value for task in tasks}
     models = []
     candidates: tuple[Path | None, ...] = request.checkpoints or (None,)
     for candidate in candidates:
@@ -164,13 +179,19 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
         accuracies = {task.name: measure(task, evaluation) for task in tasks}
         values = {name: accuracy.value for name, accuracy in accuracies.items()}
         normalized = normalize_accuracy(values, reference) if reference else None
-        method = headers[candidate].method if candidate is not None else ""
         models.append(
             EvaluatedModel(
-                candidate, method, evaluation, accuracies, mean_accuracy(accuracies), normalized
+                path=candidate,
+                method=headers[candidate].method if candidate is not None else "",
+                evaluation=evaluation,
+                accuracies=accuracies,
+                mean=mean_accuracy(accuracies),
+                normalized=normalized,
+                ratios=_ratios(values, before),
+                bounds=_bounds(request, session, candidate),
             )
         )
-    metrics = _metrics(request, models, reference, weights)
+    metrics = _metrics(request, models, reference, before, weights)
     if request.out is not None:
         write_metrics(request.out, metrics, force=request.common.force)
     return EvaluateResult(request.out, tuple(models), metrics)
@@ -191,16 +212,49 @@ def check_evaluate(
         raise OptionError("no task given", "say --task NAME, once per task")
     if len(set(request.tasks)) < len(request.tasks):
         raise OptionError("a task is given twice")
+    check_at_least("bound", request.bound, 0)
+    if (request.matrix or request.bound) and not request.checkpoints:
+        what = "--matrix compares" if request.matrix else "--bound measures"
+        raise OptionError(f"{what} checkpoints or vectors with the base, and none is given")
     request.common.runtime()
     if request.out is not None:
         check_distinct({"--out": request.out}, (*request.checkpoints, *request.singles))
         check_output(request.out, force=request.common.force)
     paths = (*request.checkpoints, *request.singles)
-    headers = {path: _read_header(path) for path in paths}
+    headers = {path: read_edit_header(path) for path in paths}
     base = next((header.base for header in headers.values()), recorded)
     check_inputs(request.model, request.common, request.tasks, base, weights=weights)
     _assign_singles(request, headers)
     return headers
+
+
+def _ratios(
+    values: Mapping[str, float], before: Mapping[str, float]
+) -> dict[str, float | None] | None:
+    if not before:
+        return None
+    return {name: value / before[name] if before[name] else None for name, value in values.items()}
+
+
+def _bounds(
+    request: EvaluateRequest, session: Session, path: Path | None
+) -> dict[str, LocalizationBound] | None:
+    """How local a model's change is on each task; the backbone is at θ0 afterwards."""
+    if not request.bound or path is None:
+        return None
+    theta0 = session.weights.tensors
+    found = read_edited_tensors(path, session.weights, session.backbone.structure)
+    session.backbone.set_weights(theta0)
+    change = {name: value - theta0[name] for name, value in found.items()}
+    bounds = {}
+    for name in request.tasks:
+        task = session.evaluation_task(
+            name, request.split, points=request.bound, seed=request.common.seed
+        )
+        bounds[name] = measure_localization(
+            task.classifier, change, task.inputs, task.labels, session.runtime
+        )
+    return bounds
 
 
 def _evaluation(request: EvaluateRequest, headers: Mapping[Path, Header], path: Path | None) -> str:
@@ -218,56 +272,6 @@ class _Meter:
     def advance(self) -> None:
         self.done += 1
         self.progress("evaluating", self.done, self.total)
-
-
-def _read_header(path: Path) -> Header:
-    if inspect_kind(path) == "vector":
-        with open_vector(path) as file:
-            return file.header
-    return read_checkpoint_header(path)
-
-
-def _check_layout(path: Path, theta0: Mapping[str, Tensor]) -> None:
-    """Raise unless names, shapes and dtypes are the base's; reads the header only."""
-    if inspect_kind(path) == "vector":
-        with open_vector(path) as file:
-            found = {name: _describe(file.dtypes[name], file.shapes[name]) for name in file.shapes}
-        names = sorted(found)
-    else:
-        with open_tensors(path) as tensors:
-            found = {
-                name: _describe(spec.dtype, spec.shape) for name, spec in tensors.specs.items()
-            }
-        names = sorted(found.keys() | theta0.keys())
-    for name in names:
-        base = theta0.get(name)
-        expected = "nothing" if base is None else _describe(base.dtype, tuple(base.shape))
-        if found.get(name, "nothing") != expected:
-            raise MismatchError(
-                f"{path} does not fit the model at {name!r}: "
-                f"expected {expected}, found {found.get(name, 'nothing')}"
-            )
-
-
-def _describe(dtype: torch.dtype, shape: tuple[int, ...]) -> str:
-    return f"{dtype} of shape {tuple(shape)}"
-
-
-def _read_tensors(
-    path: Path, weights: BaseWeights, structure: EncoderStructure
-) -> Mapping[str, Tensor]:
-    """The tensors in which a file differs from the base, all of them in the encoder."""
-    if inspect_kind(path) == "vector":
-        vector = read_vector(path)
-        check_encoder_only(touched_names([vector]), structure, str(path))
-        return apply_vector(weights, vector)
-    changed = {
-        name: tensor
-        for name, tensor in read_checkpoint(path).tensors.items()
-        if not torch.equal(tensor, weights.tensors[name])
-    }
-    check_encoder_only(changed, structure, str(path))
-    return changed
 
 
 def _assign_singles(request: EvaluateRequest, headers: Mapping[Path, Header]) -> dict[str, Path]:
@@ -291,6 +295,7 @@ def _metrics(
     request: EvaluateRequest,
     models: list[EvaluatedModel],
     reference: Mapping[str, float],
+    before: Mapping[str, float],
     weights: BaseWeights,
 ) -> dict[str, Any]:
     results = []
@@ -310,6 +315,13 @@ def _metrics(
         }
         if model.normalized is not None:
             result["normalized"] = model.normalized
+        if model.ratios is not None:
+            result["ratios"] = dict(model.ratios)
+        if model.bounds is not None:
+            result["bounds"] = {
+                name: {**asdict(found), "bound": found.bound}
+                for name, found in model.bounds.items()
+            }
         results.append(result)
     metrics: dict[str, Any] = {
         "schema": 1,
@@ -319,6 +331,11 @@ def _metrics(
         **request.common.recorded(),
         "results": results,
     }
+    if before:
+        metrics["base_accuracy"] = dict(before)
+    if request.bound:
+        metrics["bound_points"] = request.bound
+        metrics["seed"] = request.common.seed
     if reference:
         metrics["single"] = dict(reference)
         metrics["single_inputs"] = [

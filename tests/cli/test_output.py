@@ -277,3 +277,21 @@ def test_verbose_names_what_was_slow(talos: Callable[..., Any]) -> None:
     done = talos(*CALIBRATE, "--verbose", "--json")
     assert "scored one example at a time:\n  none" in done.err
     assert json.loads(done.out)["scored_one_by_one"] == []
+
+
+def test_a_matrix_and_bounds_are_shown_and_drawn(
+    talos: Callable[..., Any], toy_files: Any, tmp_path: Path
+) -> None:
+    paths = [toy_files.vector(name) for name in "ab"]
+    tasks = ("--task", "toy-a", "--task", "toy-b")
+    done = talos(
+        "evaluate", *paths, *tasks, "--matrix", "--bound", 4, "--plot", "m.png", "-o", "m.json"
+    )
+    assert done.code == 0, done.err
+    assert done.out == "m.json\n"
+    assert "accuracy over the base's" in done.err
+    assert "localization over 4 examples" in done.err
+    assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")
+    metrics = json.loads((tmp_path / "m.json").read_text())
+    assert [set(result["ratios"]) for result in metrics["results"]] == [{"toy-a", "toy-b"}] * 2
+    assert metrics["results"][0]["bounds"]["toy-b"]["n"] == 4

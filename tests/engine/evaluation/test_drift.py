@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from talos_engine.device import Runtime
-from talos_engine.evaluation import drift as module
+from talos_engine.evaluation import gradients as module
 from talos_engine.evaluation.drift import Drift, measure_drift
 
 

@@ -9,9 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from talos_engine.artifacts import Checkpoint, read_checkpoint, read_metrics, write_checkpoint
+from talos_engine.artifacts import (
+    Checkpoint,
+    read_checkpoint,
+    read_metrics,
+    write_checkpoint,
+)
 from talos_engine.errors import MismatchError, OptionError, OutputError, WrongKindError
+from talos_engine.evaluation.accuracy import Accuracy
 from talos_engine.models.loading import build_backbone, load_weights
+from talos_engine.workflows import evaluate as module
 from talos_engine.workflows.evaluate import EvaluateRequest, evaluate
 from talos_engine.workflows.negate import NegateRequest, negate_vector
 from talos_engine.workflows.opening import Common, Session
@@ -203,3 +210,59 @@ def test_other_kinds_and_existing_outputs_are_refused(toy_files: Any, tmp_path: 
     with pytest.raises(OutputError, match="exists already"):
         evaluate(request_of(out=tmp_path / "m.json"))
     assert (tmp_path / "m.json").read_text() == "precious"
+
+
+def test_a_matrix_holds_ratios_to_the_base(toy_files: Any, tmp_path: Path) -> None:
+    paths = [toy_files.checkpoint("a", "nonlinear"), toy_files.vector("b")]
+    plain = evaluate(request_of(*paths))
+    result = evaluate(request_of(*paths, matrix=True, out=tmp_path / "m.json"))
+    before = naive_counts("toy-clip")
+    for model, other in zip(result.models, plain.models, strict=True):
+        assert model.accuracies == other.accuracies
+        counts = {name: found.correct for name, found in model.accuracies.items()}
+        assert model.ratios == pytest.approx({n: counts[n] / before[n] for n in TASKS})
+    metrics = read_metrics(tmp_path / "m.json")
+    assert metrics["base_accuracy"] == pytest.approx({n: before[n] / 48 for n in TASKS})
+    assert metrics["results"][1]["ratios"] == result.models[1].ratios
+
+
+def test_a_base_without_a_right_answer_has_no_ratio(
+    toy_files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([Accuracy(0, 8), Accuracy(4, 8), Accuracy(2, 8), Accuracy(6, 8)])
+    monkeypatch.setattr(module, "measure_accuracy", lambda *_: next(answers))
+    (model,) = evaluate(request_of(toy_files.vector("a"), matrix=True)).models
+    assert model.ratios == {"toy-a": None, "toy-b": 1.5}
+
+
+def test_localization_is_measured_on_the_base(
+    toy_files: Any, toy_session: Session, tmp_path: Path
+) -> None:
+    path = toy_files.vector("a")
+    request = request_of(path, bound=5, split="val", out=tmp_path / "m.json")
+    (model,) = evaluate(request).models
+    assert model.bounds is not None
+    theta0, edited = load_weights("toy-clip").tensors, read_checkpoint(toy_files.checkpoint("a"))
+    moved = {n: v != theta0[n] for n, v in edited.tensors.items() if not torch.equal(v, theta0[n])}
+    task = toy_session.evaluation_task("toy-b", "val", points=5, seed=0)
+    norms = []
+    for example, label in zip(task.inputs, task.labels, strict=True):
+        parameters = [task.classifier.get_parameter(name).requires_grad_() for name in moved]
+        log_p = torch.log_softmax(task.classifier(example[None])[0], dim=0)[label]
+        gradients = torch.autograd.grad(log_p, parameters)
+        live = [g[flags] for g, flags in zip(gradients, moved.values(), strict=True)]
+        norms.append(float(torch.cat(live).norm()))
+    task.classifier.requires_grad_(False)
+    measured = model.bounds["toy-b"]
+    assert measured.n == 5
+    assert measured.count == sum(int(flags.sum()) for flags in moved.values())
+    assert measured.gradient_norm == pytest.approx(max(norms), rel=1e-4)
+    written = read_metrics(tmp_path / "m.json")
+    assert written["bound_points"] == 5
+    assert written["results"][0]["bounds"]["toy-b"]["bound"] == measured.bound
+
+
+@pytest.mark.parametrize("change", [{"matrix": True}, {"bound": 3}, {"bound": -1}], ids=str)
+def test_what_compares_with_the_base_needs_models(change: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=f"--{next(iter(change))}"):
+        evaluate(request_of(**change))

@@ -63,9 +63,9 @@ MODELS.register("tiny-clip")(
         build=_build,
         skeleton=_skeleton,
         training_defaults={
-            "": {**_SHARED, "lr": 3e-4},
-            "talos": {"lr": 1e-3},
-            "lota": {"lr": 1e-3},
+            "": {**_SHARED, "lr": 1e-3},
+            "talos": {"lr": 1e-2},
+            "lota": {"lr": 3e-3},
             "linearized": {"lr": 1e-3},
             "l-lora": {"lr": 1e-2},
         },

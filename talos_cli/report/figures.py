@@ -43,6 +43,7 @@ _STYLE: Any = {
     "legend.frameon": False,
 }
 _LONGEST_LABEL = 28
+_LEAST = 0.75  # of its width; narrower, a figure scrolls rather than become unreadable
 _MOST_TICKS = 40
 _MOST_NUMBERS = 170  # cells with a number in them
 
@@ -85,7 +86,7 @@ def _inline(text: str, name: str, alt: str) -> str:
     width = float(root.get("width", "0").removesuffix("pt")) * 4 / 3
     for key in ("width", "height"):
         root.attrib.pop(key, None)
-    root.set("style", f"width: {width:.0f}px")
+    root.set("style", f"width: {width:.0f}px; min-width: {_LEAST * width:.0f}px")
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
     return ElementTree.tostring(root, encoding="unicode")
@@ -180,7 +181,7 @@ def _draw_heatmap(heatmap: Heatmap) -> Canvas:
         axes.set_aspect("equal")
         _draw_box(axes, heatmap.box)
     else:
-        cell = 0.5 if rows * columns <= _MOST_NUMBERS else 0.2
+        cell = 0.42 if rows * columns <= _MOST_NUMBERS else 0.2
         longest = max(len(_short(label)) for label in heatmap.rows)
         width = max(4.0, 1.5 + 0.075 * longest + cell * columns)
         canvas, axes = _canvas(min(width, 14), min(1.5 + 0.3 * rows, 14))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -73,6 +75,7 @@ def render_page(document: Document, version: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     environment.globals.update(
         kind=lambda block: type(block).__name__, draw=_draw, lay_out=lay_out, data=figure_data
     )
@@ -91,6 +94,13 @@ def _draw(figure: Figure, name: str) -> Any:
     return Markup(draw_svg(figure, name))  # built from an XML tree, names are text nodes
 
 
+def _breakable(text: str) -> Any:
+    """Text that may be broken behind dots, slashes and underscores."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([./_])", r"\1<wbr>", str(escape(text))))
+
+
 def lay_out(table: Table) -> ShownTable:
     """What is printed of a table."""
     theirs = table.paper_columns()
@@ -101,7 +111,7 @@ def lay_out(table: Table) -> ShownTable:
         cells = {column.key: row.cells.get(column.key, Cell()) for column in table.columns}
         ours = [_shown(cells[c.key], c, position in best[c.key]) for c in table.columns]
         paper = [
-            ShownCell(format_number(cells[c.key].paper, c.unit), best=position in paper_best[c.key])
+            ShownCell(_as_printed(cells[c.key].paper, c.unit), best=position in paper_best[c.key])
             for c in theirs
         ]
         rows.append((row.label, ours, paper))
@@ -131,7 +141,7 @@ def _shown(cell: Cell, column: Column, best: bool) -> ShownCell:
 
 
 def format_number(value: float | None, unit: str, like: float | None = None) -> str:
-    """A number for people: percent with one decimal, others with about four digits.
+    """A number for people: percent with one decimal, others with three digits.
 
     Args:
         value: The number; nothing gives nothing.
@@ -147,8 +157,15 @@ def format_number(value: float | None, unit: str, like: float | None = None) -> 
         return f"{value:,.0f}"
     if size and not 1e-3 <= size < 1e7:
         return f"{value:.3g}"
-    decimals = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 4
+    decimals = max(0, 2 - math.floor(math.log10(size))) if size else 0
     return f"{value:,.{decimals}f}"
+
+
+def _as_printed(value: float | None, unit: str) -> str:
+    """A number of the paper, which prints percents with two decimals."""
+    if value is None or unit != "%":
+        return format_number(value, unit)
+    return f"{100 * value:.2f}"
 
 
 _Numbers: TypeAlias = "tuple[list[str], list[list[str]]]"

@@ -18,6 +18,7 @@ from talos_engine.reporting.document import (
     Log,
     Remark,
     Section,
+    Table,
 )
 from talos_engine.reporting.fields import Fields, clean_text, read_fields
 from talos_engine.reporting.results import read_result
@@ -98,6 +99,7 @@ def _results(folder: Path, model: str) -> list[Section]:
         for path in sorted(found.glob("*.json"))
         if not path.name.startswith(".")
     ]
+    blocks.sort(key=lambda named: not isinstance(named[1], Table))  # tables first, else by name
     return [
         Section(f"result-{number}", _title(block, name), [block])
         for number, (name, block) in enumerate(blocks, start=1)

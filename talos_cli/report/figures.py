@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from talos_engine.reporting.document import Bars, Curve, Figure, Heatmap
+from talos_engine.reporting.document import Bars, Curve, Figure, Heatmap, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,6 +59,7 @@ def draw_svg(figure: Figure, name: str) -> str:
 
     with warnings.catch_warnings(), rc_context(_STYLE):
         warnings.filterwarnings("ignore", "Glyph")  # a name in a script without a font
+        warnings.filterwarnings("ignore", "constrained_layout")  # very many or long labels
         canvas = _DRAW[type(figure)](figure)
         target = io.StringIO()
         canvas.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
@@ -119,6 +120,14 @@ def _with_unit(label: str, unit: str) -> str:
     return f"{label}, {unit}" if label and unit else label or unit
 
 
+def _named(line: Series, axis: str) -> str:
+    """A line in the legend, with the point of it that is marked."""
+    if line.mark is None:
+        return _short(line.label)
+    place = f"{axis} = {line.mark.x:.3g}" if axis and len(axis) < 3 else f"{line.mark.x:.3g}"
+    return f"{_short(line.label)} ({_short(line.mark.label or 'marked')}: {place})"
+
+
 def _open_frame(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=_GRID, linewidth=0.6)
@@ -142,7 +151,7 @@ def _draw_curve(curve: Curve) -> Canvas:
             marker=_MARKERS[look] if len(x) <= 8 else None,
             markersize=4,
             linewidth=1.6,
-            label=_short(line.label),
+            label=_named(line, curve.x.label),
         )
         if line.low and line.high:
             low, high = (
@@ -252,7 +261,8 @@ def _write_numbers(axes: Axes, values: Sequence[Sequence[float]], image: Any, un
             red, green, blue, _ = image.cmap(image.norm(value))
             luminous = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
             colour = "black" if luminous > 0.18 else "white"  # the better contrast of both
-            text = f"{value:.0f}" if unit == "%" else f"{value:.2f}"
+            form = ".3g" if abs(value) >= 1000 else ".0f" if unit == "%" else ".2f"
+            text = format(value, form)
             axes.text(
                 column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, fontsize=8
             )

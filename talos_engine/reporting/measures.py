@@ -22,7 +22,7 @@ from talos_engine.reporting.fields import Fields
 from talos_engine.reporting.scanning import MetricsFile, group_repeats
 
 _MOST_LINES = 6
-_COEF = Axis("coefficient α")
+_COEF = Axis("α")
 _ONE_OF_SEVERAL = "Of several seeds the first is drawn."
 
 

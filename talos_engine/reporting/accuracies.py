@@ -23,6 +23,7 @@ class _Model:
     base: bool
     negated: bool
     tasks: tuple[str, ...]
+    single: bool = False
     accuracies: list[Mapping[str, tuple[float, int | None, int | None]]] = field(
         default_factory=list
     )
@@ -81,7 +82,7 @@ def _models(group: Sequence[MetricsFile]) -> list[_Model]:
         if singles:
             label = f"{file.stem}: each task's own model"
             model = found.setdefault(
-                (label, ""), _Model(label, False, False, tuple(sorted(singles)))
+                (label, ""), _Model(label, False, False, tuple(sorted(singles)), single=True)
             )
             model.accuracies.append({task: (v, None, None) for task, v in singles.items()})
     return list(found.values())
@@ -105,7 +106,7 @@ def _table(
         columns.insert(0, Column(_MEAN, "mean", "%", better))
         if any(model.normalized for model in shown):
             columns.insert(1, Column(_NORMALIZED, "normalized", "%", better))
-    rows = [Row(model.label, _cells(model, tasks)) for model in shown]
+    rows = [Row(model.label, _cells(model, tasks), model.base or model.single) for model in shown]
     counts = sorted({len(model.accuracies) for model in shown})
     notes = []
     if counts[-1] > 1:

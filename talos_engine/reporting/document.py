@@ -56,10 +56,12 @@ class Row:
     Args:
         label: Its heading.
         cells: By the columns' keys; a missing one is empty.
+        reference: Whether it only gives the scale (the base, single-task models): never the best.
     """
 
     label: str
     cells: Mapping[str, Cell]
+    reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Table:
         for position, row in enumerate(self.rows):
             cell = row.cells.get(column.key, Cell())
             value = cell.paper if paper else cell.mean
-            if value is not None:
+            if value is not None and not row.reference:
                 values[position] = value
         if column.better is None or len(set(values.values())) < 2:
             return frozenset()

@@ -67,7 +67,8 @@ def _read_table(fields: Fields, _: Path, model: str) -> Table:
     rows = []
     for row in fields.objects("rows"):
         cells = row.inner("cells")
-        rows.append(Row(row.text("label"), {k: _cell(cells.inner(k)) for k in keys if k in cells}))
+        found = {key: _cell(cells.inner(key)) for key in keys if key in cells}
+        rows.append(Row(row.text("label"), found, row.flag("reference", False)))
     paper = fields.inner_or_none("paper")
     return Table(
         fields.text("title"),

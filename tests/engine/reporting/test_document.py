@@ -22,6 +22,15 @@ def test_the_best_of_each_direction() -> None:
     assert found.paper_columns() == (COLUMNS[0],)
 
 
+def test_what_only_gives_the_scale_is_never_the_best() -> None:
+    rows = [
+        Row("single-task", {"a": Cell(0.9)}, reference=True),
+        Row("x", {"a": Cell(0.5)}),
+        Row("y", {"a": Cell(0.6)}),
+    ]
+    assert Table("t", COLUMNS, rows).best(COLUMNS[0]) == {2}
+
+
 def test_nothing_is_best_of_one_or_of_equals() -> None:
     assert not table({"a": Cell(0.5)}, {}).best(COLUMNS[0])
     assert not table({"a": Cell(0.5)}, {"a": Cell(0.5)}).best(COLUMNS[0])

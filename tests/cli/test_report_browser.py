@@ -22,7 +22,8 @@ def chromium() -> Iterator[Any]:
         path = found or driver.chromium.executable_path
         if not Path(path).exists():
             pytest.skip("Chromium is not installed")
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        arguments = ["--disable-dev-shm-usage", *sandbox]  # containers have little of it
         browser = driver.chromium.launch(executable_path=path, args=arguments)
         yield browser
         browser.close()

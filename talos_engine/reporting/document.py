@@ -178,11 +178,19 @@ class Figure:
 
 @dataclass(frozen=True)
 class Curve(Figure):
-    """Lines over a number."""
+    """Lines over a number.
+
+    Args:
+        x: What is to the right.
+        y: What is upwards.
+        series: The lines.
+        points: Whether they are clouds of points that nothing connects.
+    """
 
     x: Axis
     y: Axis
     series: Sequence[Series]
+    points: bool = False
 
 
 @dataclass(frozen=True)

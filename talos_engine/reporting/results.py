@@ -131,7 +131,8 @@ def _read_curve(fields: Fields, _: Path, __: str) -> Curve:
         )
     if not any(line.x for line in series):
         fields.fail("series", "a list with at least one point")
-    return Curve(*_head(fields), _axis(fields, "x"), _axis(fields, "y"), series)
+    points = fields.choice("style", ("line", "points")) == "points"
+    return Curve(*_head(fields), _axis(fields, "x"), _axis(fields, "y"), series, points)
 
 
 def _read_heatmap(fields: Fields, _: Path, __: str) -> Heatmap:

@@ -43,6 +43,11 @@ def test_figures(run_folder: Any) -> None:
     assert picture.png.startswith(b"\x89PNG")
 
 
+def test_clouds_of_points_are_not_connected(run_folder: Any) -> None:
+    run_folder.results["curve"]["style"] = "points"
+    assert read(run_folder, "curve").points
+
+
 Change = Callable[[dict[str, Any]], None]
 
 

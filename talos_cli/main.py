@@ -18,6 +18,7 @@ from talos_cli.commands import (
     mask,
     negate,
     profile,
+    report,
     vector,
 )
 from talos_engine import __version__
@@ -56,6 +57,7 @@ app.command("evaluate", cls=evaluate.Evaluate)(evaluate.evaluate)
 app.command("disentangle")(disentangle.disentangle)
 app.command("profile")(profile.profile)
 app.command("inspect")(inspect.inspect)
+app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("tasks")(listing.tasks)
 app.command("models")(listing.models)

@@ -404,3 +404,212 @@ def small_vit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     factory._MODEL_CONFIG_PATHS.remove(folder / "configs")
     for name in ("Small-ViT", "Small-RN"):
         factory._MODEL_CONFIGS.pop(name)
+
+
+def _run_step(name: str, **changes: Any) -> dict[str, Any]:
+    """A step of ``run.json``."""
+    group, _, task = name.partition(".")
+    return {
+        "id": name,
+        "group": group,
+        "variables": {"task": task, "seed": 0},
+        "command": ["talos", group, "--task", task, "--threads", "1"],
+        "inputs": [],
+        "outputs": [f"artifacts/{name}.safetensors"],
+        "state": "done",
+        "key": "ab" * 32,
+        "seconds": 12.5,
+        "exit_code": 0,
+        "log": f"logs/{name}.log",
+        **changes,
+    }
+
+
+def _run_results() -> dict[str, dict[str, Any]]:
+    """One result of each kind, as ``talos run`` writes them."""
+
+    def share(mean: float, paper: float | None = None) -> dict[str, Any]:
+        return {"mean": mean, "std": 0.004, "n": 3, "values": [], "paper": paper, "note": ""}
+
+    table = {
+        "kind": "table",
+        "title": "Task addition",
+        "caption": "Test accuracy of one model with both vectors.",
+        "columns": [
+            {"key": "absolute", "label": "absolute", "unit": "%", "better": "higher"},
+            {"key": "normalized", "label": "normalized", "unit": "%", "better": "higher"},
+            {"key": "coef", "label": "α", "unit": "", "better": None},
+        ],
+        "rows": [
+            {
+                "label": "zero-shot",
+                "variables": {},
+                "cells": {
+                    "absolute": {
+                        "mean": 0.5667,
+                        "std": None,
+                        "n": 1,
+                        "low": 0.55,
+                        "high": 0.58,
+                        "paper": 0.4772,
+                    }
+                },
+            },
+            {
+                "label": "nonlinear",
+                "variables": {},
+                "cells": {
+                    "absolute": share(0.698, 0.7125),
+                    "normalized": share(0.768, 0.7694),
+                    "coef": share(0.25),
+                },
+            },
+            {
+                "label": "talos",
+                "variables": {},
+                "cells": {
+                    "absolute": share(0.672, 0.7967),
+                    "normalized": share(0.805, 0.9073),
+                    "coef": share(0.38),
+                },
+            },
+        ],
+        "paper": {"table": "task_addition", "model": "ViT-B-32"},
+        "notes": ["Three seeds."],
+        "sources": ["artifacts/merged.json"],
+    }
+    coefs = [i / 20 for i in range(21)]
+    curve = {
+        "kind": "curve",
+        "title": "Choosing α",
+        "caption": "Validation data.",
+        "alt": "Both curves rise to a maximum and fall.",
+        "x": {"label": "α", "unit": ""},
+        "y": {"label": "normalized accuracy", "unit": "%"},
+        "series": [
+            {
+                "label": name,
+                "variables": {},
+                "x": coefs,
+                "y": [0.7 + peak * c - c * c / 2 for c in coefs],
+                "mark": {"x": peak, "y": 0.7 + peak * peak / 2, "label": "chosen"},
+            }
+            for name, peak in (("talos", 0.4), ("nonlinear", 0.25))
+        ],
+        "notes": [],
+    }
+    places = [-3 + 6 * i / 9 for i in range(10)]
+    labels = [f"{place:.3g}" for place in places]
+    heatmap = {
+        "kind": "heatmap",
+        "title": "Disentanglement error",
+        "caption": "Darker is worse.",
+        "alt": "The error is small around the origin.",
+        "rows": labels,
+        "columns": labels,
+        "values": [[min(1.0, (a * a + b * b) / 12) for b in places] for a in places],
+        "unit": "",
+        "range": [0, 1],
+        "box": [0, 1],
+        "x": {"label": "α₁"},
+        "y": {"label": "α₂"},
+        "notes": [],
+    }
+    matrix = {
+        "kind": "heatmap",
+        "title": "Localization",
+        "caption": "Accuracy relative to the pre-trained model.",
+        "alt": "The diagonal is largest.",
+        "rows": ["digits", "mnist"],
+        "columns": ["digits", "mnist"],
+        "values": [[1.4, 0.9], [0.95, None]],
+        "unit": "%",
+        "range": None,
+        "notes": ["One pair was not measured."],
+    }
+    bars = {
+        "kind": "bars",
+        "title": "Cost of a step",
+        "caption": "Mean over 5 steps.",
+        "alt": "TaLoS is fastest.",
+        "unit": "ms",
+        "labels": ["nonlinear", "talos"],
+        "series": [
+            {"label": "forward-backward", "values": [80.0, 61.0]},
+            {"label": "optimizer", "values": [9.0, None]},
+        ],
+        "stacked": True,
+        "notes": [],
+    }
+    figure = {
+        "kind": "figure",
+        "title": "A picture",
+        "caption": "As a command drew it.",
+        "alt": "A grey square.",
+        "file": "artifacts/picture.png",
+        "data": [],
+        "notes": [],
+    }
+    found = {
+        "table1": table,
+        "curve": curve,
+        "xi": heatmap,
+        "localization": matrix,
+        "cost": bars,
+        "picture": figure,
+    }
+    return {name: {"schema": 1, "name": name, **content} for name, content in found.items()}
+
+
+@dataclasses.dataclass
+class RunFolder:
+    """A folder as ``talos run`` leaves it; change it, then ``write`` it.
+
+    Attributes:
+        path: Where it is.
+        run: ``run.json``.
+        results: ``results/NAME.json`` by name.
+        logs: By step.
+    """
+
+    path: Path
+    run: dict[str, Any]
+    results: dict[str, dict[str, Any]]
+    logs: dict[str, str]
+
+    def write(self) -> Path:
+        from PIL import Image
+
+        for folder in ("results", "logs", "artifacts"):
+            (self.path / folder).mkdir(parents=True, exist_ok=True)
+        (self.path / "run.json").write_text(json.dumps(self.run))
+        for name, content in self.results.items():
+            (self.path / "results" / f"{name}.json").write_text(json.dumps(content))
+        for name, text in self.logs.items():
+            (self.path / "logs" / f"{name}.log").write_text(text)
+        Image.new("RGB", (40, 30), "grey").save(self.path / "artifacts" / "picture.png")
+        return self.path
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> RunFolder:
+    """A small run with one result of each kind, a failed step and a pending one."""
+    steps = [
+        _run_step("calibrate.digits"),
+        _run_step("finetune.digits", seconds=40.25),
+        _run_step("calibrate.mnist", state="failed", exit_code=1, seconds=0.5),
+        _run_step("finetune.mnist", state="pending", exit_code=None, seconds=None),
+    ]
+    run = {
+        "schema": 1,
+        "engine": "0.1.0",
+        "name": "table1-tiny",
+        "title": "Table 1 on tiny-clip",
+        "description": "Task addition with two tasks and three seeds.",
+        "recipe_hash": "cd" * 32,
+        "settings": {"model": "tiny-clip", "seeds": [0, 1, 2], "lr": {"talos": 0.001}},
+        "environment": {"python": "3.11.2", "cores": 2, "memory_bytes": 8 * 2**30},
+        "steps": steps,
+    }
+    logs = {"calibrate.mnist": "reading\ntalos: there is no task 'mnist'\n"}
+    return RunFolder(tmp_path / "run", run, _run_results(), logs)

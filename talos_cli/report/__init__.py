@@ -1,0 +1,3 @@
+"""How a report looks: a template, its style sheet, figures as SVG."""
+
+from __future__ import annotations

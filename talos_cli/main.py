@@ -12,6 +12,7 @@ from talos_cli.commands import (
     compare,
     disentangle,
     evaluate,
+    export,
     finetune,
     inspect,
     listing,
@@ -57,6 +58,7 @@ app.command("disentangle")(disentangle.disentangle)
 app.command("profile")(profile.profile)
 app.command("inspect")(inspect.inspect)
 app.command("compare")(compare.compare)
+app.command("export")(export.export)
 app.command("tasks")(listing.tasks)
 app.command("models")(listing.models)
 

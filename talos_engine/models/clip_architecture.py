@@ -169,6 +169,19 @@ def make_tokenizer(config: Mapping[str, Any], name: str, folder: Path | None) ->
     return made
 
 
+def save_tokenizer(backbone: Any, folder: Path) -> None:
+    """Write the files of a model's own tokenizer, one of transformers, into a folder.
+
+    Args:
+        backbone: The model; it has ``make_tokenizer``.
+        folder: The folder.
+
+    Raises:
+        ModelError: its files cannot be had.
+    """
+    backbone.make_tokenizer().tokenizer.save_pretrained(folder)
+
+
 def _check_tokenizer(name: str, source: str, known: bool) -> None:
     """Raise unless the files of a tokenizer from the hub can be had."""
     from huggingface_hub import try_to_load_from_cache

@@ -90,15 +90,23 @@ def to_transformers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ModelError: transformers' CLIPModel has no place for one.
     """
-    made: dict[str, Tensor] = {}
-    for name, value in tensors.items():
-        place = find_place(name)
-        turned = value.T if place.transposed else value
-        pieces = turned.chunk(len(place.names)) if len(place.names) > 1 else (turned,)
-        made.update(
-            (there, piece.contiguous()) for there, piece in zip(place.names, pieces, strict=True)
-        )
-    return made
+    return {
+        there: piece
+        for name, value in tensors.items()
+        for there, piece in to_layout(name, value).items()
+    }
+
+
+def to_layout(name: str, value: Tensor) -> dict[str, Tensor]:
+    """One tensor of open_clip as the one or three that transformers has for it.
+
+    Raises:
+        ModelError: transformers' CLIPModel has no place for it.
+    """
+    place = find_place(name)
+    turned = value.T if place.transposed else value
+    pieces = turned.chunk(len(place.names)) if len(place.names) > 1 else (turned,)
+    return {there: piece.contiguous() for there, piece in zip(place.names, pieces, strict=True)}
 
 
 def is_transformers_state(names: Mapping[str, Tensor]) -> bool:

@@ -21,7 +21,7 @@ def export(
         Path | None,
         typer.Argument(
             help="Checkpoint or task vector; left out: the model itself.",
-            metavar="[CKPT|VECTOR]",
+            metavar="CKPT|VECTOR",
             show_default=False,
         ),
     ] = None,

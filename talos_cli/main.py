@@ -12,6 +12,7 @@ from talos_cli.commands import (
     compare,
     disentangle,
     evaluate,
+    export,
     finetune,
     inspect,
     listing,
@@ -59,6 +60,7 @@ app.command("profile")(profile.profile)
 app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("export")(export.export)
 app.command("tasks")(listing.tasks)
 app.command("models")(listing.models)
 

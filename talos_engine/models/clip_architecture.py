@@ -148,7 +148,7 @@ def make_tokenizer(config: Mapping[str, Any], name: str, folder: Path | None) ->
         ModelError: its files cannot be had.
     """
     import open_clip
-    from open_clip.tokenizer import SimpleTokenizer
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
     text = config["model_cfg"]["text_cfg"]
     source = text.get("hf_tokenizer_name")
@@ -160,10 +160,26 @@ def make_tokenizer(config: Mapping[str, Any], name: str, folder: Path | None) ->
     if source and folder is None:
         _check_tokenizer(name, str(source), known)
     try:
-        made = open_clip.get_tokenizer(f"local-dir:{folder}" if folder is not None else name)
+        if folder is not None and not (folder / CONFIG_FILE).is_file():  # of transformers' format
+            made = HFTokenizer(str(folder), context_length=text.get("context_length", 77))
+        else:
+            made = open_clip.get_tokenizer(f"local-dir:{folder}" if folder is not None else name)
     except (OSError, ValueError) as error:
         raise ModelError(f"the tokenizer of {name} cannot be read: {first_line(error)}") from error
     return made
+
+
+def save_tokenizer(backbone: Any, folder: Path) -> None:
+    """Write the files of a model's own tokenizer, one of transformers, into a folder.
+
+    Args:
+        backbone: The model; it has ``make_tokenizer``.
+        folder: The folder.
+
+    Raises:
+        ModelError: its files cannot be had.
+    """
+    backbone.make_tokenizer().tokenizer.save_pretrained(folder)
 
 
 def _check_tokenizer(name: str, source: str, known: bool) -> None:

@@ -30,6 +30,7 @@ from talos_engine.models.clip_architecture import (
     make_tokenizer,
     named_config,
 )
+from talos_engine.models.clip_transformers_config import is_clip_folder, read_clip_config
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import Backbone, BaseWeights, ModelSpec
 
@@ -90,19 +91,22 @@ def named_spec(name: str, pretrained: str | None) -> ModelSpec | None:
 
 
 def folder_spec(folder: Path) -> ModelSpec:
-    """The model in a folder of open_clip's format.
+    """The model in a folder of open_clip's format, or of transformers' with a CLIP model.
 
     Raises:
         ModelError: the folder holds none that talos can run.
     """
-    config = folder_config(folder)
+    if (folder / CONFIG_FILE).is_file():
+        config = folder_config(folder)
+    else:
+        config = make_config(*read_clip_config(folder))
     name = f"{FOLDER_PREFIX}{folder.resolve().name}"
     return _file_spec(name, FOLDER, config, clip_weights.folder_weights(folder), folder)
 
 
 def is_model_folder(path: Path) -> bool:
-    """Whether a path is a folder of open_clip's format."""
-    return (path / CONFIG_FILE).is_file()
+    """Whether a path is a folder of open_clip's format, or of transformers' with a CLIP model."""
+    return (path / CONFIG_FILE).is_file() or is_clip_folder(path)
 
 
 def recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec | None:

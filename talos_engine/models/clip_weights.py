@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from talos_engine.artifacts import inspect_kind, open_tensors
+from talos_engine.artifacts import inspect_kind, open_tensors, read_json
 from talos_engine.artifacts.tensors import is_finite
 from talos_engine.errors import ArtifactError, MismatchError, ModelError, first_line
 from talos_engine.hub import hub_problem
+from talos_engine.models.clip_transformers import from_transformers, is_transformers_state
 
 _PREFERRED = (  # open_clip's own order
     "open_clip_model.safetensors",
@@ -21,10 +22,12 @@ _PREFERRED = (  # open_clip's own order
     "open_clip_pytorch_model.bin",
     "open_clip_pytorch_model.pth",
     "model.safetensors",
+    "model.safetensors.index.json",  # of transformers: which of several files has which tensor
     "pytorch_model.bin",
     "pytorch_model.pth",
     "model.pth",
 )
+_INDEX = ".safetensors.index.json"
 _ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
 _NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}  # in OpenAI's own files
 
@@ -60,6 +63,8 @@ def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
         MismatchError: names, shapes or kinds are not the model's, or a value is not finite.
     """
     found = _adapted(_read(path), expected)
+    if is_transformers_state(found):
+        found = from_transformers(found, expected, str(path))
     for name in sorted(expected.keys() | found.keys()):
         told = f"{path} does not fit the architecture at {name!r}: "
         if name not in found or name not in expected:
@@ -79,6 +84,8 @@ def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ArtifactError(f"there is no file {path}")
+    if path.name.endswith(_INDEX):
+        return _read_shards(path)
     with path.open("rb") as file:
         pickled = file.read(2) in (b"PK", b"\x80\x02")  # a zip of torch.save, or its old format
     if pickled:
@@ -87,6 +94,24 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise ArtifactError(f"{path} is a checkpoint made by talos", f"pass --model {path}")
     with open_tensors(path) as tensors:
         return tensors.read_all()
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    """The tensors of the files that an index of transformers lists; they lie beside it."""
+    listed = read_json(index)
+    files = listed.get("weight_map") if isinstance(listed, dict) else None
+    if not isinstance(files, dict) or not files:
+        raise ArtifactError(f"{index} has no 'weight_map'")
+    found: dict[str, Tensor] = {}
+    for name in sorted({str(value) for value in files.values()}):
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ArtifactError(f"{index} names {name!r}, which is no safetensors file beside it")
+        with open_tensors(index.parent / name) as tensors:
+            found.update(tensors.read_all())
+    if found.keys() != files.keys():
+        odd = sorted(found.keys() ^ files.keys())[0]
+        raise ArtifactError(f"{index} and the files it lists disagree about {odd!r}")
+    return found
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:

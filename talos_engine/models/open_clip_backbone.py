@@ -97,12 +97,12 @@ class OpenClipBackbone(Backbone):
         self.model: Any = model
         visual: Any = model.visual
         self.structure = image_encoder_structure(visual)
-        self._make_tokenizer = make_tokenizer
+        self.make_tokenizer = make_tokenizer
 
     @torch.no_grad()
     def classifier(self, class_names: Sequence[str], templates: Sequence[str]) -> ImageClassifier:
         """Zero-shot classifier: per class the normalized mean over its prompts' embeddings."""
-        tokenizer = self._make_tokenizer()
+        tokenizer = self.make_tokenizer()
         device = next(self.model.parameters()).device
         prompts = [template.format(name) for name in class_names for template in templates]
         tokens = tokenizer(prompts).to(device)  # (classes * templates, context)

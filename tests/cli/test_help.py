@@ -29,7 +29,7 @@ def leaves(group: Any, prefix: str = "") -> dict[str, Any]:
 COMMANDS = leaves(COMMAND)
 NAMES = sorted(COMMANDS)
 GROUPS = sorted({name.rsplit(" ", 1)[0] for name in NAMES if " " in name})
-WRITES = {"inspect", "report", "mask union", "mask intersect", "mask subtract"}
+WRITES = {"export", "inspect", "report", "mask union", "mask intersect", "mask subtract"}
 EIGHT = {"calibrate", "finetune", "vector", "add", "negate", "evaluate", "disentangle", "profile"}
 HEAVY = (
     "torch",

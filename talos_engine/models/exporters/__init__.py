@@ -1,0 +1,1 @@
+"""Targets of ``talos export``, one file each; every file registers one ``ExporterEntry``."""

@@ -15,13 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talos_engine.errors import DataError
+from talos_engine.kinds import IMAGES, TEXTS
 from talos_engine.registry import Registry
 
 if TYPE_CHECKING:
     from talos_engine.data.images import LazyImages
 
-IMAGES, TEXTS = "images", "texts"
-"""Kinds of examples."""
+__all__ = [
+    "EMBEDDED_TASKS",
+    "IMAGES",
+    "OWN_SPLIT",
+    "TEST_SPLIT",
+    "TEXTS",
+    "TRAIN_SPLIT",
+    "Examples",
+    "Labels",
+    "RawExamples",
+    "TaskSpec",
+    "TextExamples",
+    "text_problem",
+]
+
 TRAIN_SPLIT, OWN_SPLIT, TEST_SPLIT = "train", "own", "test"
 """Where the validation examples of a task come from, see ``TaskSpec``."""
 Labels: TypeAlias = NDArray[np.int64]

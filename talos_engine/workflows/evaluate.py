@@ -15,9 +15,9 @@ from talos_engine.artifacts import (
     PLAIN,
     BaseInfo,
     Header,
+    artifact_hash,
     check_distinct,
     check_output,
-    file_hash,
     inspect_kind,
     open_tensors,
     open_vector,
@@ -302,7 +302,7 @@ def _metrics(
         result: dict[str, Any] = {
             "input": None
             if model.path is None
-            else {"path": str(model.path), "sha256": file_hash(model.path)},
+            else {"path": str(model.path), "sha256": artifact_hash(model.path)},
             "method": model.method,
             "evaluation": model.evaluation,
             "tasks": tasks,
@@ -322,7 +322,7 @@ def _metrics(
     if reference:
         metrics["single"] = dict(reference)
         metrics["single_inputs"] = [
-            {"path": str(path), "sha256": file_hash(path)} for path in request.singles
+            {"path": str(path), "sha256": artifact_hash(path)} for path in request.singles
         ]
     if len(results) == 1:  # so that scripts can say .mean
         metrics |= {

@@ -131,8 +131,8 @@ class TextExamples:
 
     Args:
         texts: What the model reads, one per example.
-        choices: The answers of each example, at least two, all different; of a task with fixed
-            answers the same tuple for every example, see ``with_answers``.
+        choices: The answers of each example, at least two; of a task with fixed answers the same
+            tuple for every example, all different, see ``with_answers``.
         labels: int64, shape (n,): position of the right answer among the example's own.
     """
 
@@ -169,6 +169,8 @@ class TextExamples:
             problem = text_problem(text, choices)
             if not problem and classes not in (0, len(choices)):
                 problem = f"has {len(choices)} answers, the task has {classes}"
+            if not problem and classes and len(set(choices)) < len(choices):
+                problem = f"has the same answer twice: {', '.join(choices)}"
             if not problem and not 0 <= label < len(choices):
                 problem = f"has label {label}, outside its {len(choices)} answers"
             if problem:
@@ -194,8 +196,6 @@ def text_problem(text: str, choices: Sequence[str]) -> str:
         return f"has {len(choices)} answer, two are needed"
     if any(not choice.strip() for choice in choices):
         return "has an empty answer"
-    if len(set(choices)) < len(choices):
-        return f"has the answer {next(c for c in choices if choices.count(c) > 1)!r} twice"
     return ""
 
 

@@ -241,6 +241,7 @@ def _measure(
     training: Mapping[str, Any] = {
         "steps": WARMUP_STEPS + request.iters,
         "batch_size": request.batch_size,
+        "grad_accum": 1,  # what one batch costs
     }
     asked = FinetuneRequest(
         request.model, request.task, name, request.out, training=training, common=request.common

@@ -33,7 +33,7 @@ def task(**more: object) -> TaskSpec:
     [
         ({"texts": ("a", " \n", "c")}, "row 1 has an empty text"),
         ({"choices": (("x", "y"),) * 2 + (("x",),)}, "row 2 has 1 answer, two are needed"),
-        ({"choices": (("x", "x"),) * 3}, "row 0 has the answer 'x' twice"),
+        ({"choices": (("x", "x"),) * 3}, "row 0 has the same answer twice: x, x"),
         ({"choices": (("x", ""),) * 3}, "row 0 has an empty answer"),
         ({"choices": (("x", "y", "z"),) * 3}, "row 0 has 3 answers, the task has 2"),
         ({"labels": np.array([0, 1, 2])}, "row 2 has label 2, outside its 2 answers"),

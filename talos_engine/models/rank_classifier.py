@@ -174,7 +174,7 @@ class RankClassifier(nn.Module):
 
 def _is_concrete(inputs: Tensor) -> bool:
     """Whether the values can be looked at: not on the meta device, nor under ``vmap``."""
-    return not (inputs.is_meta or torch._C._functorch.is_batchedtensor(inputs))
+    return not (inputs.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(inputs))
 
 
 def _trim(inputs: Tensor, pad: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from talos_engine.artifacts import (
     TensorSpec,
     check_checkpoint_folder,
     check_output,
+    read_header,
     stream_checkpoint,
     stream_checkpoint_folder,
 )
@@ -64,6 +65,34 @@ def write_model(
         name: TensorSpec(tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()
     }
     stream_model(out, weights, header, specs, tensors.__getitem__, force=force)
+
+
+def checkpoint_name(
+    stem: str, model: str | None, pretrained: str | None = None, made_from: Path | None = None
+) -> str:
+    """What a checkpoint is called if nothing is said: files and folders have other endings.
+
+    Args:
+        stem: Its name without an ending.
+        model: What the user named, or ``None``.
+        pretrained: What the user said of the weights, or ``None``.
+        made_from: An artifact that records the base, where ``model`` does not name it.
+    """
+    header = read_header(made_from) if model is None and made_from is not None else None
+    if model is None and header is None:
+        return f"{stem}.safetensors"
+    spec = find_spec(model, pretrained, header.base if header is not None else None)
+    return f"{stem}.{'safetensors' if spec.package is None else 'ckpt'}"
+
+
+def check_place_of(out: Path, *, force: bool) -> None:
+    """Raise before any work if a checkpoint, be it a file or a folder, could not be written.
+
+    Raises:
+        OutputError: it could not.
+    """
+    check = check_checkpoint_folder if out.is_dir() else check_output
+    check(out, force=force)
 
 
 def check_model_output(

@@ -79,9 +79,9 @@ def test_one_file_shards_and_pickles_hold_the_same(t5_toys: Any, own: Path) -> N
     assert load_weights(t5_toys.model("sharded")).info.hash == whole.info.hash
     state = load_file(own / "model.safetensors")
     (own / "model.safetensors").unlink()
-    copies = {
-        key: state["shared.weight"] for key in ("lm_head.weight", "encoder.embed_tokens.weight")
-    }
+    copies = dict.fromkeys(
+        ("lm_head.weight", "encoder.embed_tokens.weight"), state["shared.weight"]
+    )
     extra = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
     torch.save({**state, **copies, extra: torch.zeros(2)}, own / "pytorch_model.bin")
     assert load_weights(str(own)).info.hash == whole.info.hash, "tied once, leftovers dropped"
@@ -100,7 +100,7 @@ def test_a_tokenizer_is_needed_only_for_texts(own: Path) -> None:
         (own / name).unlink(missing_ok=True)
     (own / "tokenizer_config.json").write_text('{"tokenizer_class": "Nothing"}')
     backbone = build_backbone(load_weights(str(own)))
-    with pytest.raises(ModelError, match="tokenizer in .* cannot be read"):
+    with pytest.raises(ModelError, match=r"tokenizer in .* cannot be read"):
         backbone.encode_texts(["a"], [("b", "c")])
 
 

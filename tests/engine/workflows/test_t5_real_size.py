@@ -39,7 +39,7 @@ def test_the_eight_commands(
     fast = ["--steps", "2", "--batch-size", "4", "--grad-accum", "1", "--early-stop", "0"]
 
     def talos(command: str, *words: str) -> str:
-        named = [command, *words, "--model", str(small), "--quiet", "--device", "cpu"]
+        named = [command, *words, "--model", str(small), "--quiet"]
         result = CliRunner().invoke(app, named)
         assert result.exit_code == 0, result.output
         return str(result.stdout.strip().splitlines()[-1])

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from talos_engine.models.open_clip_backbone import ImageClassifier
-from talos_engine.models.rank_classifier import RankClassifier
+from talos_engine.models.rank_classifier import RankClassifier, TokenLogits, pack_examples
 from talos_engine.models.structure import image_encoder_structure, t5_structure
 from talos_engine.sensitivity.coverage import Coverage, find_coverage
 from talos_engine.sensitivity.fisher import ExampleBatch, FisherConfig, estimate_fisher_diag
@@ -81,10 +81,11 @@ def make_t5(batch: int) -> Problem:
     from transformers import T5Config, T5ForConditionalGeneration
 
     model = T5ForConditionalGeneration(T5Config(decoder_start_token_id=0)).eval()
-    answers = torch.tensor([[2163, 1, 0], [465, 7, 1], [59, 1, 0]])
-    classifier = RankClassifier(model, answers, 0).eval().requires_grad_(False)
-    names = t5_structure(model, "model.").maskable
-    tokens = torch.randint(2, 32000, (batch, 128))
+    answers = [[[2163, 1], [465, 7, 1], [59, 1]]] * batch
+    network = TokenLogits(model, 0, 0, 512**-0.5)
+    classifier = RankClassifier(network, 0, 32128).eval().requires_grad_(False)
+    names = t5_structure(model).maskable
+    tokens = pack_examples(torch.randint(2, 32000, (batch, 128)).tolist(), answers, 0)
     return Problem(classifier, names, tokens, torch.randint(3, (batch,)))
 
 

@@ -62,18 +62,19 @@ def complete_tasks(incomplete: str) -> list[str]:
 
 def complete_models(incomplete: str) -> list[str]:
     """Shell completion from the catalog and, once something is typed, open_clip's architectures."""
-    from talos_engine.models.names import architecture_names
+    from talos_engine.models.names import T5_NAMES, architecture_names
 
     names = [
         *list_names("talos_engine.models.catalog"),
+        *T5_NAMES,
         *(architecture_names() if incomplete else ()),
     ]
     return [name for name in names if name.startswith(incomplete)]
 
 
 _MODEL_HELP = (
-    "Model: tiny-clip, an architecture of open_clip such as ViT-B-32, a folder of its format, or "
-    "a checkpoint made by talos."
+    "Model: tiny-clip, an architecture of open_clip such as ViT-B-32, t5-small, a hub id of a T5 "
+    "model, a folder of open_clip or save_pretrained, or a checkpoint made by talos."
 )
 Model = Annotated[
     str, typer.Option("--model", "-m", help=_MODEL_HELP, autocompletion=complete_models)

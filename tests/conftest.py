@@ -613,3 +613,87 @@ def run_folder(tmp_path: Path) -> RunFolder:
     }
     logs = {"calibrate.mnist": "reading\ntalos: there is no task 'mnist'\n"}
     return RunFolder(tmp_path / "run", run, _run_results(), logs)
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Toys:
+    """Random T5 models and text tasks, made once; read them, do not change them.
+
+    ``v10`` has tied embeddings and ReLU, ``v11`` a last projection of its own and gated GELU, both
+    a tokenizer of bytes without a vocabulary file; ``sharded`` is ``v10`` in several files.
+    """
+
+    folder: Path
+
+    def model(self, name: str = "v10") -> str:
+        return str(self.folder / name)
+
+    def data(self, task: str) -> Path:
+        return self.folder / "data" / task
+
+
+def _write_toy_t5(folder: Path, *, tied: bool, shards: Path | None = None) -> None:
+    from transformers import ByT5Tokenizer, T5Config, T5ForConditionalGeneration
+
+    generator = torch.Generator().manual_seed(int(tied))
+    config = T5Config(
+        vocab_size=384,
+        d_model=24,
+        d_kv=6,
+        d_ff=32,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="relu" if tied else "gated-gelu",
+        tie_word_embeddings=tied,
+        decoder_start_token_id=0,
+    )
+    torch.manual_seed(int(tied))
+    model = T5ForConditionalGeneration(config)
+    if not tied:
+        model.lm_head.weight = nn.Parameter(torch.randn(384, 24, generator=generator))
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.05 * torch.randn(value.shape, generator=generator))
+    places = {folder: "5GB"} | ({shards: "40KB"} if shards is not None else {})
+    for place, size in places.items():
+        model.save_pretrained(place, max_shard_size=size)
+        ByT5Tokenizer().save_pretrained(place)
+
+
+def write_text_task(folder: Path, words: Sequence[str], sizes: Mapping[str, int]) -> None:
+    """JSONL files ``train`` and ``test``: which of two or three words is in the text."""
+    folder.mkdir(parents=True)
+    for number, (split, size) in enumerate(sizes.items()):
+        rng = np.random.default_rng(number)
+        lines = []
+        for _ in range(size):
+            chosen = rng.permutation(words)[: rng.integers(2, 4)].tolist()
+            label = int(rng.integers(len(chosen)))
+            text = f"there is a {chosen[label]} here"
+            lines.append(json.dumps({"text": text, "choices": chosen, "label": label}))
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+
+
+@pytest.fixture(scope="session")
+def t5_toys(tmp_path_factory: pytest.TempPathFactory) -> T5Toys:
+    """Random T5 models in folders, and the tasks ``colour`` and ``animal`` as JSONL."""
+    folder = tmp_path_factory.mktemp("t5-toys")
+    _write_toy_t5(folder / "v10", tied=True, shards=folder / "sharded")
+    _write_toy_t5(folder / "v11", tied=False)
+    sizes = {"train": 60, "test": 30}
+    for task, words in (
+        ("colour", ("red", "green", "blue", "black")),
+        ("animal", ("cat", "dog", "bird")),
+    ):
+        write_text_task(folder / "data" / task, words, sizes)
+    return T5Toys(folder)
+
+
+@pytest.fixture
+def text_data(t5_toys: T5Toys) -> Iterator[Any]:
+    """The data of ``colour`` and ``animal``, as ``--data`` would give them."""
+    from talos_engine.data.settings import DataSettings, use_data
+
+    paths = {task: t5_toys.data(task) for task in ("colour", "animal")}
+    with use_data(DataSettings(paths=paths)) as run:
+        yield run

@@ -59,8 +59,8 @@ def add(
         typer.Option(
             "--out",
             "-o",
-            help="Checkpoint; tall: a folder with one for each task.",
-            show_default="merged.safetensors; tall merged/",
+            help="Checkpoint; of T5 a folder; tall: a folder with one for each task.",
+            show_default="merged.safetensors, of T5 merged.ckpt; tall merged/",
         ),
     ] = None,
     shared: Shared,
@@ -74,7 +74,7 @@ def add(
 
     request = AddRequest(
         vectors=tuple(vectors),
-        out=out or default_output(method),
+        out=out or default_output(method, model, shared.pretrained, vectors[0]),
         model=model,
         method=method,
         options={

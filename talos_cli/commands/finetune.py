@@ -71,7 +71,7 @@ def finetune(
         int | None,
         typer.Option(
             help="Batches per step, the gradient being the mean over all their examples.",
-            show_default="1",
+            show_default="model's",
         ),
     ] = None,
     label_smoothing: Annotated[
@@ -86,8 +86,8 @@ def finetune(
         typer.Option(
             metavar="N",
             help="Write the state of best validation accuracy; end after N measurements "
-            "without a better one.",
-            show_default="off",
+            "without a better one; 0: off.",
+            show_default="model's",
         ),
     ] = None,
     validate_every: Annotated[
@@ -124,11 +124,17 @@ def finetune(
     ] = 0,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Checkpoint.", show_default="TASK.METHOD.safetensors"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Checkpoint; of T5 a folder.",
+            show_default="TASK.METHOD.safetensors, of T5 TASK.METHOD.ckpt",
+        ),
     ] = None,
     shared: Shared,
 ) -> None:
-    """Fine-tune a model on a task and write a checkpoint that open_clip loads by itself."""
+    """Fine-tune a model on a task; its library loads the checkpoint by itself."""
+    from talos_engine.workflows.checkpoints import checkpoint_name
     from talos_engine.workflows.finetune import FinetuneRequest
     from talos_engine.workflows.finetune import finetune as run
     from talos_engine.workflows.unfinished import Persistence
@@ -137,7 +143,7 @@ def finetune(
         model=model,
         task=task,
         method=method,
-        out=out or Path(f"{task}.{method}.safetensors"),
+        out=out or Path(checkpoint_name(f"{task}.{method}", model, shared.pretrained)),
         mask=mask,
         training={
             "steps": steps,

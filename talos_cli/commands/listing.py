@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -18,7 +18,7 @@ def tasks(*, shared: Shared) -> None:
     found = list_tasks()
     here = {spec.name: spec.available() for spec in found}
     lines = [
-        f"{spec.name:<10} {len(spec.class_names):>4} classes  {_sizes(spec.sizes):>18}  "
+        f"{spec.name:<11} {spec.kind:<6} {_classes(spec.class_names)}  {_sizes(spec.sizes):>18}  "
         f"{'available' if here[spec.name] else 'missing  '}  {spec.source:<28}  "
         f"{spec.description}{' (control)' if spec.control else ''}"
         for spec in found
@@ -26,6 +26,7 @@ def tasks(*, shared: Shared) -> None:
     values = [
         {
             "name": spec.name,
+            "kind": spec.kind,
             "classes": list(spec.class_names),
             "available": here[spec.name],
             "control": spec.control,
@@ -36,6 +37,11 @@ def tasks(*, shared: Shared) -> None:
         for spec in found
     ]
     shared.terminal.result("\n".join(lines), {"tasks": values})
+
+
+def _classes(names: Sequence[str]) -> str:
+    """How many classes; answers that differ from example to example are none."""
+    return f"{len(names):>4} classes" if names else "own answers "
 
 
 def _sizes(sizes: Mapping[str, int]) -> str:
@@ -51,14 +57,17 @@ def models(
     ] = False,
     shared: Shared,
 ) -> None:
-    """List the models: name, weights, whether they are here; OpenAI's ViTs and what is cached."""
+    """List the models: name, weights, kind of examples, whether they are here."""
     from talos_engine.models.clip_models import list_weights
-    from talos_engine.models.spec import MODELS
+    from talos_engine.models.names import T5_NAMES
+    from talos_engine.models.spec import IMAGES, MODELS, TEXTS
+    from talos_engine.models.t5_models import NEWEST, find_cached
 
     values = [
         {
             "name": spec.name,
             "pretrained": spec.pretrained,
+            "takes": spec.kind,
             "available": True,
             "description": spec.description,
         }
@@ -67,14 +76,26 @@ def models(
         {
             "name": known.name,
             "pretrained": known.tag,
+            "takes": IMAGES,
             "available": known.here,
             "description": f"open_clip, {known.source}",
         }
         for known in list_weights(everything=everything)
     ]
+    values += [
+        {
+            "name": name,
+            "pretrained": NEWEST,
+            "takes": TEXTS,
+            "available": find_cached(repo) is not None,
+            "description": f"T5, {repo} on the Hugging Face Hub",
+        }
+        for name, repo in T5_NAMES.items()
+    ]
     widths = {key: max(len(str(value[key])) for value in values) for key in ("name", "pretrained")}
     lines = [
         f"{value['name']:<{widths['name']}}  {value['pretrained']:<{widths['pretrained']}}  "
+        f"{value['takes']:<6}  "
         f"{'available' if value['available'] else 'missing  '}  {value['description']}"
         for value in values
     ]

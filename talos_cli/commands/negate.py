@@ -62,9 +62,15 @@ def negate(
         ),
     ] = None,
     grid: options.Grid = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint.")] = Path(
-        "edited.safetensors"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Checkpoint; of T5 a folder.",
+            show_default="edited.safetensors, of T5 edited.ckpt",
+        ),
+    ] = None,
     shared: Shared,
 ) -> None:
     """Subtract a task vector from its base and write the edited checkpoint.
@@ -72,11 +78,12 @@ def negate(
     A model card is written beside it, as NAME.md, and with --search the whole validation curve, as
     NAME.search.json.
     """
+    from talos_engine.workflows.checkpoints import checkpoint_name
     from talos_engine.workflows.negate import NegateRequest, negate_vector
 
     request = NegateRequest(
         vector=vector,
-        out=out,
+        out=out or Path(checkpoint_name("edited", model, shared.pretrained, vector)),
         model=model,
         method=method,
         others=tuple(others or ()),

@@ -16,7 +16,11 @@ from talos_engine.artifacts.checkpoint import (
     stream_checkpoint,
     write_checkpoint,
 )
-from talos_engine.artifacts.container import TensorFile, TensorSpec, open_tensors
+from talos_engine.artifacts.checkpoint_folder import (
+    check_checkpoint_folder,
+    stream_checkpoint_folder,
+)
+from talos_engine.artifacts.container import TensorFile, TensorSpec
 from talos_engine.artifacts.container_writer import write_tensors
 from talos_engine.artifacts.distinct import check_distinct
 from talos_engine.artifacts.evaluation import (
@@ -40,6 +44,12 @@ from talos_engine.artifacts.metrics import METRICS_SCHEMA, read_metrics, write_m
 from talos_engine.artifacts.resume import ResumeState, read_resume, write_resume
 from talos_engine.artifacts.scores import Scores, read_scores, read_scores_header, write_scores
 from talos_engine.artifacts.strict_json import JSON, read_json, write_json
+from talos_engine.artifacts.tensor_folder import (
+    artifact_bytes,
+    artifact_hash,
+    is_checkpoint_folder,
+    open_tensors,
+)
 from talos_engine.artifacts.tensors import hash_tensors
 from talos_engine.artifacts.vector import TaskVector, VectorEntry, make_entry, restore
 from talos_engine.artifacts.vector_file import VectorFile, open_vector, read_vector, write_vector
@@ -65,9 +75,12 @@ __all__ = [
     "TensorSpec",
     "VectorEntry",
     "VectorFile",
+    "artifact_bytes",
+    "artifact_hash",
     "atomic_folder",
     "atomic_write",
     "check_base",
+    "check_checkpoint_folder",
     "check_distinct",
     "check_folder",
     "check_output",
@@ -76,6 +89,7 @@ __all__ = [
     "file_hash",
     "hash_tensors",
     "inspect_kind",
+    "is_checkpoint_folder",
     "make_entry",
     "open_checkpoint",
     "open_mask",
@@ -95,6 +109,7 @@ __all__ = [
     "reserve_output",
     "restore",
     "stream_checkpoint",
+    "stream_checkpoint_folder",
     "write_checkpoint",
     "write_json",
     "write_mask",

@@ -6,15 +6,17 @@ Which tensors each kind holds is told in the module of that kind.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 
-from talos_engine.artifacts.container import TensorFile, TensorSpec, open_tensors
+from talos_engine.artifacts.container import TensorFile, TensorSpec
 from talos_engine.artifacts.container_writer import write_tensors
 from talos_engine.artifacts.files import StrPath, open_regular
 from talos_engine.artifacts.header import NOUNS, Header, encode_header, parse_header
 from talos_engine.artifacts.metrics import read_metrics
 from talos_engine.artifacts.strict_json import JSON
+from talos_engine.artifacts.tensor_folder import open_tensors
 from talos_engine.errors import CorruptFileError, WrongKindError
 
 
@@ -122,6 +124,8 @@ def read_header(path: StrPath) -> Header | None:
 
 def _looks_like_json(path: StrPath) -> bool:
     """Whether the file starts as JSON; as a header length this would be beyond the limit."""
+    if Path(path).is_dir():
+        return False
     file, _ = open_regular(path)
     with file:
         start = file.read(8)

@@ -79,7 +79,7 @@ class TensorFile:
         start: int,
         checksums: dict[str, int] | None,
     ) -> None:
-        """Made by ``open_tensors``."""
+        """Made by ``open_tensor_file``."""
         self.path = path
         self.metadata = metadata
         self.specs = specs
@@ -164,7 +164,7 @@ def check_memory(nbytes: int, what: str) -> None:
         )
 
 
-def open_tensors(path: StrPath) -> TensorFile:
+def open_tensor_file(path: StrPath) -> TensorFile:
     """Safetensors file at ``path``, its header fully validated and no tensor read yet.
 
     Raises:

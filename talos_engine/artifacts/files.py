@@ -60,17 +60,17 @@ def atomic_write(path: StrPath, writer: Callable[[Path], object], *, force: bool
             system refuses (no space, no permission). Nothing is left behind then.
     """
     target = Path(path)
-    with _output_errors(target):
+    with output_errors(target):
         _check_target(target, force=force)
-        with _locked(target) as locked:
+        with locked_output(target) as locked:
             if locked:
                 _remove_strays(target)
             with _temporary(target) as temporary:
                 writer(temporary)
-                _sync(temporary)
+                sync_path(temporary)
                 _publish(temporary, target, force=force)
         with suppress(OSError):  # some file systems cannot sync a folder
-            _sync(target.parent)
+            sync_path(target.parent)
 
 
 @contextmanager
@@ -87,8 +87,8 @@ def reserve_output(path: StrPath) -> Iterator[None]:
     """
     target = Path(path)
     with ExitStack() as stack:
-        with _output_errors(target):
-            stack.enter_context(_locked(target, "run."))
+        with output_errors(target):
+            stack.enter_context(locked_output(target, "run."))
         yield
 
 
@@ -99,7 +99,7 @@ def discard_output(path: StrPath) -> None:
         OutputError: another run is writing it, or the system refuses.
     """
     target = Path(path)
-    with _output_errors(target), _locked(target) as locked:
+    with output_errors(target), locked_output(target) as locked:
         if locked:
             _remove_strays(target)
         with suppress(FileNotFoundError):
@@ -118,9 +118,9 @@ def check_output(path: StrPath, *, force: bool, needed_bytes: int = 0) -> None:
         OutputError: as ``atomic_write`` would, or there is less than ``needed_bytes`` free.
     """
     target = Path(path)
-    with _output_errors(target):
+    with output_errors(target):
         _check_target(target, force=force)
-        with _locked(target), _temporary(target):
+        with locked_output(target), _temporary(target):
             pass  # a file could be made, so the folder can be written to
         free = shutil.disk_usage(target.parent).free
     if free < needed_bytes:
@@ -168,7 +168,8 @@ def file_hash(path: StrPath) -> str:
 
 
 @contextmanager
-def _output_errors(target: Path) -> Iterator[None]:
+def output_errors(target: Path) -> Iterator[None]:
+    """Turn what the system refuses inside into one message about ``target``."""
     try:
         yield
     except OSError as error:
@@ -229,7 +230,7 @@ def _remove_strays(target: Path) -> None:
 
 
 @contextmanager
-def _locked(target: Path, purpose: str = "") -> Iterator[bool]:
+def locked_output(target: Path, purpose: str = "") -> Iterator[bool]:
     """Exclusive right to write ``target``; yields False where the file system has no locks."""
     lock = target.with_name(f"{_prefix(target)}{purpose}lock-talos")
     descriptor = _take_lock(lock, target)
@@ -269,7 +270,8 @@ def _take_lock(lock: Path, target: Path) -> int | None:
         os.close(descriptor)
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Have a file's or folder's content on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -51,16 +51,26 @@ def check_folder(path: StrPath, *, force: bool) -> None:
             cannot be written to.
     """
     target = Path(path)
+    check_place(target)
+    if target.is_dir() and any(target.iterdir()) and not force:
+        raise OutputError(f"{target} exists already", "pass --force to overwrite the files in it")
+
+
+def check_place(target: Path) -> None:
+    """Raise unless a folder of this name could be made where it lies; leaves nothing behind.
+
+    Raises:
+        OutputError: something else has the name, or the folder around it does not exist or cannot
+            be written to.
+    """
     if not target.name or target.name == "..":
-        raise OutputError(f"{str(path)!r} does not name a folder")
+        raise OutputError(f"{str(target)!r} does not name a folder")
     if not target.parent.is_dir():
         raise OutputError(
             f"cannot write {target}: there is no folder {target.parent}", "create the folder first"
         )
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise OutputError(f"cannot write {target}: it is not a folder")
-    if target.is_dir() and any(target.iterdir()) and not force:
-        raise OutputError(f"{target} exists already", "pass --force to overwrite the files in it")
     with _reported(target):
         probe = _beside(target)
         probe.mkdir()

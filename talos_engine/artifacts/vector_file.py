@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from talos_engine.artifacts.artifact_file import open_artifact, refuse_layout, write_artifact
-from talos_engine.artifacts.container import TensorFile, TensorSpec, check_memory, open_tensors
+from talos_engine.artifacts.container import TensorFile, TensorSpec, check_memory, open_tensor_file
 from talos_engine.artifacts.files import StrPath
 from talos_engine.artifacts.header import BaseInfo, Header
 from talos_engine.artifacts.strict_json import JSON
@@ -161,7 +161,7 @@ def open_vector(path: StrPath, *, allow_plain_base: BaseInfo | None = None) -> V
 
 
 def _open_plain(path: StrPath, base: BaseInfo) -> VectorFile | None:
-    file = open_tensors(path)
+    file = open_tensor_file(path)
     if "talos" in file.metadata:
         file.close()
         return None

@@ -8,6 +8,7 @@
     class_names = ["cat", "dog"]               # optional where the source has names
     labels = ["felis", "canis"]                # optional: what the source calls them, same order
     control = false                            # optional
+    validation = "train"                       # optional: or "own", or "test"
 
     [source]
     kind = "table"                             # folder, saved, table or hub
@@ -16,90 +17,46 @@
 
     [sizes]                                    # optional: number of examples, for talos tasks
     train = 3000
+
+A task with texts has, in place of ``templates`` and ``class_names``::
+
+    text = "{question} Yes or no?"             # columns in braces
+    choices = ["no", "yes"]                    # may have columns in braces too
+    choices_column = "options"                 # or a column that lists each example's answers
+    length_normalized = false                  # optional: rank by log-probability per token
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from talos_engine.data.examples import load_examples
-from talos_engine.data.labels import ClassList, read_class_names
+from talos_engine.data.image_task import GENERIC_TEMPLATES, IMAGE_FORM, check_template
 from talos_engine.data.names import CATALOG
-from talos_engine.data.settings import current_data
-from talos_engine.data.source import Source, make_source
-from talos_engine.data.spec import TaskSpec
+from talos_engine.data.source import make_source
+from talos_engine.data.task_form import VALIDATIONS, Declaration, TaskForm
+from talos_engine.data.text_task import TEXT_FORM
 from talos_engine.errors import DataError, TalosError
 
-GENERIC_TEMPLATES = ("a photo of a {}.",)
+__all__ = [
+    "GENERIC_TEMPLATES",
+    "Declaration",
+    "check_template",
+    "read_catalog",
+    "read_declaration",
+]
+
 _LIMIT = 10_000_000  # bytes of a task file
-_TYPES: dict[str, type] = {
-    "name": str,
-    "description": str,
-    "control": bool,
-    "templates": list,
-    "class_names": list,
-    "labels": list,
-    "source": dict,
-    "sizes": dict,
+_COMMON: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "description": (str,),
+    "control": (bool,),
+    "validation": (str,),
+    "source": (dict,),
+    "sizes": (dict,),
 }
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """A task as TOML declares it.
-
-    Args:
-        name: Name on the command line.
-        source: Where its examples come from.
-        description: One line for ``talos tasks``.
-        class_names: Human-readable class names; empty: those of the source.
-        templates: Prompt templates; empty: a generic one.
-        labels: What the source calls the classes; empty: the same.
-        control: Whether it is meant as the control of a negation.
-        sizes: Number of examples by split.
-        in_order: Whether its classes are known to stand in the order of published datasets: a
-            source with as many classes under other names is then taken to have the same order.
-    """
-
-    name: str
-    source: Source
-    description: str = ""
-    class_names: tuple[str, ...] = ()
-    templates: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    control: bool = False
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    in_order: bool = False
-
-    def spec(self) -> TaskSpec:
-        """The task; its source is opened only where the class names must come from it."""
-        names = self.class_names
-        if not names:
-            self.source.require(self.name)
-            names = read_class_names(self.source)
-        if not self.templates:
-            current_data().note(
-                f"task {self.name!r} has no prompt templates: using "
-                + ", ".join(map(repr, GENERIC_TEMPLATES))
-            )
-        if not self.in_order:  # two classes of ImageNet are called missile
-            _check_classes(f"task {self.name!r}", names, self.labels)
-        classes = ClassList(self.name, names, self.labels, self.in_order)
-        return TaskSpec(
-            name=self.name,
-            description=self.description or self.source.describe(),
-            class_names=names,
-            templates=self.templates or GENERIC_TEMPLATES,
-            load=lambda split: load_examples(self.source, split, classes),
-            available=self.source.available,
-            control=self.control,
-            source=self.source.describe(),
-            sizes=self.sizes,
-            require=lambda: self.source.require(self.name),
-        )
+_FORMS = (IMAGE_FORM, TEXT_FORM)
 
 
 def read_declaration(path: Path) -> Declaration:
@@ -124,16 +81,17 @@ def read_declaration(path: Path) -> Declaration:
 
 def read_catalog(name: str) -> Declaration:
     """The task of the catalog with this name, which must be in ``catalog_names``."""
-    return replace(read_declaration(CATALOG / f"{name}.toml"), in_order=True)
+    return read_declaration(CATALOG / f"{name}.toml").of_catalog()
 
 
 def _from_table(table: Mapping[str, Any], path: Path) -> Declaration:
     where = f"task file {path}"
+    form = _form_of(table, where)
+    keys = {**_COMMON, **form.keys}
     for key, value in table.items():
-        if key not in _TYPES:
-            raise DataError(f"{where} has the unknown key {key!r}", f"known: {', '.join(_TYPES)}")
-        if not isinstance(value, _TYPES[key]):
-            raise DataError(f"{where}: {key} must be a {_TYPES[key].__name__}, not {value!r}")
+        if not isinstance(value, keys[key]):
+            wanted = " or ".join(kind.__name__ for kind in keys[key])
+            raise DataError(f"{where}: {key} must be a {wanted}, not {value!r}")
     for key in ("name", "source"):
         if not table.get(key):
             raise DataError(f"{where} does not say {key!r}")
@@ -141,27 +99,48 @@ def _from_table(table: Mapping[str, Any], path: Path) -> Declaration:
     kind = settings.pop("kind", None)
     if not isinstance(kind, str):
         raise DataError(f"{where}: [source] does not say its kind", "folder, saved, table or hub")
-    lists = {key: _texts(table.get(key, []), key, where) for key in _TYPES if _TYPES[key] is list}
+    own = {
+        key: _texts(table[key], key, where) if isinstance(table[key], list) else table[key]
+        for key in form.keys
+        if key in table
+    }
     sizes = table.get("sizes", {})
     for split, size in sizes.items():
         if split not in ("train", "test") or type(size) is not int or size < 0:
             raise DataError(f"{where}: [sizes] has {split} = {size!r}", "train and test, numbers")
     _check_name(table["name"], where)
-    for template in lists["templates"]:
-        check_template(template, where)
+    validation = table.get("validation", "")
+    if validation and validation not in VALIDATIONS:
+        raise DataError(f"{where}: validation = {validation!r}", f"one of {', '.join(VALIDATIONS)}")
     try:
         source = make_source(kind, settings, path.parent, where)
     except TalosError as error:
         raise DataError(error.message, error.hint) from error
-    return Declaration(
-        name=table["name"],
-        source=source,
-        description=table.get("description", ""),
-        control=table.get("control", False),
-        sizes=sizes,
-        class_names=lists["class_names"],
-        templates=lists["templates"],
-        labels=lists["labels"],
+    common = {
+        "name": table["name"],
+        "source": source,
+        "description": table.get("description", ""),
+        "control": table.get("control", False),
+        "sizes": sizes,
+        "validation": validation,
+    }
+    return form.make(common, own, where)
+
+
+def _form_of(table: Mapping[str, Any], where: str) -> TaskForm:
+    """The form that has all keys of a table; where several have, the first."""
+    for form in _FORMS:
+        if table.keys() <= {*_COMMON, *form.keys}:
+            return form
+    known = list(
+        dict.fromkeys(key for each in (_COMMON, *(f.keys for f in _FORMS)) for key in each)
+    )
+    unknown = next((key for key in table if key not in known), None)
+    if unknown is not None:
+        raise DataError(f"{where} has the unknown key {unknown!r}", f"known: {', '.join(known)}")
+    raise DataError(
+        f"{where} declares images and texts at once",
+        f"of images: {', '.join(IMAGE_FORM.keys)}; of texts: {', '.join(TEXT_FORM.keys)}",
     )
 
 
@@ -177,24 +156,3 @@ def _check_name(name: str, where: str) -> None:
         raise DataError(
             f"{where}: the name {name!r} is not made of letters, digits, - and _",
         )
-
-
-def check_template(template: str, where: str) -> None:
-    """Raise unless the template has one ``{}`` and no other braces.
-
-    Raises:
-        DataError: it has not.
-    """
-    rest = template.replace("{}", "", 1)
-    if rest == template or "{" in rest or "}" in rest:
-        raise DataError(f"{where}: the template {template!r} needs one {{}} for the class name")
-
-
-def _check_classes(where: str, names: tuple[str, ...], labels: tuple[str, ...]) -> None:
-    if len(names) < 2:
-        raise DataError(f"{where}: {len(names)} class is too few, two are needed")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{where}: class_names has {twice[0]!r} twice")
-    if labels and len(labels) != len(names):
-        raise DataError(f"{where}: {len(labels)} labels for {len(names)} class_names")

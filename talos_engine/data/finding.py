@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from talos_engine.data.declaration import Declaration, read_catalog, read_declaration
+from talos_engine.data.image_task import ImageDeclaration
 from talos_engine.data.names import catalog_names, task_names
 from talos_engine.data.settings import DataRun, current_data
-from talos_engine.data.source import detect_source
-from talos_engine.data.spec import EMBEDDED_TASKS, TaskSpec
+from talos_engine.data.source import Source, detect_source
+from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS, TaskSpec
+from talos_engine.data.text_task import plain_texts
 from talos_engine.errors import DataError, UnknownNameError
 from talos_engine.registry import unknown_name
 
@@ -67,16 +69,33 @@ def _make_task(name: str, run: DataRun) -> TaskSpec:
     except UnknownNameError:
         if path is None:
             raise unknown_name("task", name, [*task_names(), *declared]) from None
-        return Declaration(name, detect_source(path)).spec()
+        return _declare(name, detect_source(path)).spec()
     if path is None:
         return embedded
-    return Declaration(
+    return _declare(name, detect_source(path), embedded).spec()
+
+
+def _declare(name: str, source: Source, like: TaskSpec | None = None) -> Declaration:
+    """The task in data without a declaration: texts if it has a column of them, else images.
+
+    Args:
+        name: Name of the task.
+        source: Its data.
+        like: The embedded task whose data they replace.
+    """
+    answers = like.class_names if like is not None and like.kind == TEXTS else ()
+    texts = plain_texts(name, source, answers)
+    if texts is not None:
+        return texts if like is None else replace(texts, control=like.control)
+    if like is None:
+        return ImageDeclaration(name, source)
+    return ImageDeclaration(
         name,
-        detect_source(path),
-        class_names=embedded.class_names,
-        templates=embedded.templates,
-        control=embedded.control,
-    ).spec()
+        source,
+        class_names=like.class_names,
+        templates=like.templates,
+        control=like.control,
+    )
 
 
 def _with_data(declaration: Declaration, path: Path) -> Declaration:

@@ -41,16 +41,20 @@ class Source(ABC):
         label: Column of the labels.
         train: The source's own name of the training split.
         test: The source's own name of the test split.
+        val: The source's own name of a validation split; empty: it has none.
+        has_texts: Whether it may have columns of texts.
     """
 
     image: str
     label: str
     train: str
     test: str
+    val: str
+    has_texts: bool = True
 
     @abstractmethod
     def open(self, split: str) -> Table:
-        """The split of the task (``train`` or ``test``), opened.
+        """The split of the task (``train``, ``test`` or, if there is one, ``val``), opened.
 
         Raises:
             DataError: it cannot be had; says what is missing.
@@ -73,8 +77,8 @@ class Source(ABC):
         """Where the data comes from, in a few words."""
 
     def own_split(self, split: str) -> str:
-        """The source's own name of ``train`` or ``test``."""
-        return {"train": self.train, "test": self.test}[split]
+        """The source's own name of ``train``, ``test`` or ``val``."""
+        return {"train": self.train, "test": self.test, "val": self.val}[split]
 
 
 @dataclass(frozen=True)
@@ -142,9 +146,9 @@ def detect_source(path: Path, like: Source | None = None) -> Source:
     named = {}
     if like is not None:
         named = {"image": like.image, "label": like.label}
-        for split in ("train", "test"):  # a copy may have renamed the splits
+        for split in ("train", "test", "val"):  # a copy may have renamed the splits
             own = like.own_split(split)
-            if _has(path, own):
+            if own and _has(path, own):
                 named[split] = own
     for kind in map(SOURCE_KINDS.get, SOURCE_KINDS.names()):
         if kind.local and kind.matches(path):

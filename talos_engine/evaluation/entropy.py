@@ -50,7 +50,8 @@ class EntropySlope:
                 with torch.enable_grad(), runtime.autocast():
                     logits = task.classifier(inputs)
                     log_p = torch.log_softmax(logits.float(), dim=-1)
-                    entropy = -(log_p.exp() * log_p).sum(dim=-1).mean()
+                    finite = log_p.masked_fill(log_p == -torch.inf, 0.0)  # 0 · ln 0 is 0
+                    entropy = -(log_p.exp() * finite).sum(dim=-1).mean()
                 found = torch.autograd.grad(entropy, list(edited.values()), allow_unused=True)
                 total += float(entropy.detach())
                 for name, gradient in zip(edited, found, strict=True):

@@ -31,13 +31,11 @@ from talos_engine.models.clip_architecture import (
     named_config,
 )
 from talos_engine.models.clip_transformers_config import is_clip_folder, read_clip_config
+from talos_engine.models.names import CHECKPOINT, FILE, FOLDER, FOLDER_PREFIX
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import Backbone, BaseWeights, ModelSpec
 
 OPENAI = "openai"
-FILE, FOLDER, CHECKPOINT = "file", "folder", "checkpoint"
-"""What is recorded as the tag of weights that have none."""
-FOLDER_PREFIX = "local-dir:"
 OPENAI_VITS = ("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336")
 
 TRAINING_DEFAULTS = {  # of the paper and its authors' code, for ViTs
@@ -124,8 +122,9 @@ def recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec | None:
         ModelError: the architecture cannot be built.
     """
     config = dict(base.architecture)
-    foreign = not base.name.startswith(FOLDER_PREFIX) and named_config(base.name) is None
-    if foreign or not is_config(config):
+    if not is_config(config):
+        return None
+    if not base.name.startswith(FOLDER_PREFIX) and named_config(base.name) is None:
         return None
     if pretrained is None:
         tag = _tag_entry(base.name, base.pretrained)
@@ -340,5 +339,5 @@ def _make(
         skeleton=skeleton,
         training_defaults=TRAINING_DEFAULTS,
         require=require,
-        folder=folder,
+        folder=lambda: folder,
     )

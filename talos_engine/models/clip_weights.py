@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from talos_engine.artifacts import inspect_kind, open_tensors, read_json
@@ -15,6 +14,7 @@ from talos_engine.artifacts.tensors import is_finite
 from talos_engine.errors import ArtifactError, MismatchError, ModelError, first_line
 from talos_engine.hub import hub_problem
 from talos_engine.models.clip_transformers import from_transformers, is_transformers_state
+from talos_engine.models.pickled_weights import read_pickled
 
 _PREFERRED = (  # open_clip's own order
     "open_clip_model.safetensors",
@@ -89,7 +89,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file:
         pickled = file.read(2) in (b"PK", b"\x80\x02")  # a zip of torch.save, or its old format
     if pickled:
-        return _read_pickled(path)
+        return read_pickled(path)
     if inspect_kind(path) == "checkpoint":
         raise ArtifactError(f"{path} is a checkpoint made by talos", f"pass --model {path}")
     with open_tensors(path) as tensors:
@@ -112,32 +112,6 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         odd = sorted(found.keys() ^ files.keys())[0]
         raise ArtifactError(f"{index} and the files it lists disagree about {odd!r}")
     return found
-
-
-def _read_pickled(path: Path) -> dict[str, Tensor]:
-    try:
-        with path.open("rb") as file:  # of a path, torch would look at the ending
-            found: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged and hostile pickles fail in every way there is
-        if "TorchScript" in str(error):
-            raise ArtifactError(
-                f"{path} is a TorchScript archive, which holds code; talos runs none",
-                "where you trust it, save torch.jit.load(FILE).state_dict() as safetensors",
-            ) from error
-        raise ArtifactError(
-            f"{path} cannot be read as tensors only; code in it is never run",
-            "save the model's state_dict() as safetensors",
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
-    ):
-        raise ArtifactError(f"{path} holds no state dict")
-    return dict(found)
 
 
 def _adapted(found: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -17,22 +18,25 @@ from talos_engine.artifacts import (
     Header,
     TensorSpec,
     hash_tensors,
+    is_checkpoint_folder,
     open_checkpoint,
     read_checkpoint,
     read_checkpoint_header,
     recorded_evaluation,
 )
-from talos_engine.errors import MismatchError, OptionError, UnknownNameError
-from talos_engine.models.clip_models import (
-    CHECKPOINT,
-    folder_spec,
-    is_model_folder,
-    named_spec,
-    recorded_spec,
-)
-from talos_engine.models.names import architecture_names
+from talos_engine.errors import MismatchError, ModelError, OptionError, UnknownNameError
+from talos_engine.models.names import CHECKPOINT, T5_NAMES, architecture_names
 from talos_engine.models.skeleton import Skeleton
-from talos_engine.models.spec import MODELS, Backbone, BaseWeights, ModelSpec
+from talos_engine.models.spec import (
+    MODEL_FAMILIES,
+    MODELS,
+    Backbone,
+    BaseWeights,
+    ModelFamily,
+    ModelSpec,
+)
+
+T = TypeVar("T")
 
 
 def find_spec(
@@ -62,24 +66,39 @@ def find_spec(
         header = read_checkpoint_header(model)
         check_is_base(header, Path(model))
         folder = _files_folder(model, pretrained)
-        return dataclasses.replace(_recorded_spec(header.base, None), folder=folder)
+        return dataclasses.replace(_recorded_spec(header.base, None), folder=lambda: folder)
     if model in MODELS:
         return _catalog_spec(model, pretrained)
-    found = named_spec(model, pretrained) if model else None
-    if found is not None:
-        return found
-    if model and is_model_folder(Path(model)):
-        if pretrained is not None:
-            raise OptionError(
-                f"--pretrained does not go with the folder {model}, which has weights"
-            )
-        return folder_spec(Path(model))
-    raise _unknown_model(model)
+    found = None
+    if model and Path(model).is_dir():
+        found = _folder_spec(Path(model), pretrained)
+    elif model:
+        found = _first(lambda family: family.named(model, pretrained))
+    if found is None:
+        raise _unknown_model(model)
+    return found
+
+
+def _folder_spec(folder: Path, pretrained: str | None) -> ModelSpec | None:
+    family = _first(lambda family: family if family.is_folder(folder) else None)
+    if family is None:
+        return _first(lambda family: family.named(str(folder), pretrained))
+    if pretrained is not None:
+        raise OptionError(f"--pretrained does not go with the folder {folder}, which has weights")
+    return family.from_folder(folder)
 
 
 def _recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec:
-    found = None if base.name in MODELS else recorded_spec(base, pretrained)
+    found = None
+    if base.name not in MODELS:
+        found = _first(lambda family: family.recorded(base, pretrained))
     return found or _catalog_spec(base.name, pretrained)
+
+
+def _first(ask: Callable[[ModelFamily], T | None]) -> T | None:
+    """The first answer that a family of models gives."""
+    answers = (ask(MODEL_FAMILIES.get(name)) for name in MODEL_FAMILIES.names())
+    return next((answer for answer in answers if answer is not None), None)
 
 
 def _catalog_spec(name: str, pretrained: str | None) -> ModelSpec:
@@ -92,20 +111,22 @@ def _catalog_spec(name: str, pretrained: str | None) -> ModelSpec:
 
 
 def _unknown_model(name: str) -> UnknownNameError:
-    close = difflib.get_close_matches(name, [*MODELS.names(), *architecture_names()], n=1)
+    known = [*MODELS.names(), *T5_NAMES, *architecture_names()]
+    close = difflib.get_close_matches(name, known, n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
     return UnknownNameError(
         f"there is no model named {name!r}",
         f"{guess}known: {', '.join(MODELS.names())}; architectures of open_clip such as ViT-B-32; "
-        "a checkpoint made by talos; a folder of open_clip's format",
+        f"{', '.join(T5_NAMES)}, a hub id such as google/flan-t5-base; a checkpoint made by talos; "
+        "a folder of open_clip's format, or of transformers with a T5 model",
     )
 
 
 def _files_folder(model: str, pretrained: str | None) -> Path | None:
-    """The folder with the other files of a checkpoint's model, where one is given."""
+    """The folder with the other files of a checkpoint's model: its own, or one that is given."""
     if pretrained is None:
-        return None
-    if not is_model_folder(Path(pretrained)):
+        return Path(model) if Path(model).is_dir() else None
+    if not _first(lambda family: family.is_folder(Path(pretrained)) or None):
         raise OptionError(
             f"{model} is a checkpoint and has its own weights",
             "with it, --pretrained may only name the folder that its model came from",
@@ -193,7 +214,7 @@ def _identify_known(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> BaseWeigh
         architecture=spec.architecture(),
         hash=hash_tensors(tensors),
     )
-    return BaseWeights(info, info, tensors, spec.folder)
+    return BaseWeights(info, info, tensors, spec.folder())
 
 
 def check_is_base(header: Header, path: Path) -> None:
@@ -210,8 +231,10 @@ def check_is_base(header: Header, path: Path) -> None:
 
 
 def is_checkpoint_path(model: str) -> bool:
-    """Whether ``model`` names a file rather than a known model."""
-    return model not in MODELS.names() and Path(model).is_file()
+    """Whether ``model`` names a file, or a folder that talos wrote, rather than a known model."""
+    if model in MODELS.names():
+        return False
+    return Path(model).is_file() or is_checkpoint_folder(model)
 
 
 def check_model_name(
@@ -238,6 +261,20 @@ def open_skeleton(
         ArtifactError: the file is not a sound checkpoint.
     """
     return find_spec(model, pretrained, recorded).skeleton()
+
+
+def checkpoint_package(weights: BaseWeights) -> Callable[[Path], object] | None:
+    """What writes the other files of a checkpoint folder; ``None``: checkpoints are files."""
+    package = _recorded_spec(weights.info, None).package
+    if package is None:
+        return None
+    folder = weights.folder
+    if folder is None:
+        raise ModelError(
+            f"the configuration and tokenizer of {weights.info.name} lie in its folder",
+            "pass that folder with --model",
+        )
+    return functools.partial(package, folder)
 
 
 def build_backbone(weights: BaseWeights) -> Backbone:

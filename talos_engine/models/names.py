@@ -1,9 +1,16 @@
-"""Names of architectures there are, found by reading a folder: nothing is imported."""
+"""Names of models there are, found by reading a folder: nothing is imported."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+
+FILE, FOLDER, CHECKPOINT = "file", "folder", "checkpoint"
+"""What is recorded as the tag of weights that have none."""
+FOLDER_PREFIX = "local-dir:"
+"""Before the name of a model that came from a folder."""
+T5_NAMES = {name: f"google-t5/{name}" for name in ("t5-small", "t5-base", "t5-large")}
+"""Short names of repositories on the Hugging Face Hub."""
 
 
 def architecture_names() -> tuple[str, ...]:

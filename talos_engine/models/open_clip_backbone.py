@@ -100,7 +100,13 @@ class OpenClipBackbone(Backbone):
         self.make_tokenizer = make_tokenizer
 
     @torch.no_grad()
-    def classifier(self, class_names: Sequence[str], templates: Sequence[str]) -> ImageClassifier:
+    def classifier(
+        self,
+        class_names: Sequence[str],
+        templates: Sequence[str],
+        *,
+        length_normalized: bool = False,  # noqa: ARG002 - classes have one score each
+    ) -> ImageClassifier:
         """Zero-shot classifier: per class the normalized mean over its prompts' embeddings."""
         tokenizer = self.make_tokenizer()
         device = next(self.model.parameters()).device

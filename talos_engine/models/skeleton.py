@@ -24,12 +24,14 @@ class Skeleton:
         total_entries: Number of entries of the whole ``state_dict``.
         encoder: The encoder on the meta device.
         input_shape: Shape of one prepared input.
+        input_dtype: Its element type.
     """
 
     structure: EncoderStructure
     total_entries: int
     encoder: nn.Module
     input_shape: tuple[int, ...]
+    input_dtype: torch.dtype = torch.float32
 
     @property
     def encoder_entries(self) -> int:
@@ -63,5 +65,5 @@ class Skeleton:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            encoder(torch.empty(batch, *self.input_shape, device="meta"))
+            encoder(torch.empty(batch, *self.input_shape, dtype=self.input_dtype, device="meta"))
         return sum(tensor.numel() * tensor.element_size() for tensor in kept.values())

@@ -16,9 +16,22 @@ from torch import Tensor, nn
 
 from talos_engine.artifacts import BaseInfo
 from talos_engine.errors import OptionError
+from talos_engine.kinds import IMAGES, TEXTS
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.structure import EncoderStructure
 from talos_engine.registry import Registry
+
+__all__ = [
+    "IMAGES",
+    "MODELS",
+    "TEXTS",
+    "Backbone",
+    "BaseWeights",
+    "ImageTransform",
+    "ModelFamily",
+    "ModelSpec",
+    "MODEL_FAMILIES",
+]
 
 
 @dataclass(frozen=True)
@@ -59,17 +72,34 @@ class ImageTransform:
 
 
 class Backbone(ABC):
-    """A model whose encoder is edited, and the classifiers that share that encoder."""
+    """A model whose encoder is edited, and the classifiers that share that encoder.
 
+    Attributes:
+        kind: Kind of examples that it takes: ``IMAGES`` or ``TEXTS``.
+    """
+
+    kind: str = IMAGES
     weights: BaseWeights
     structure: EncoderStructure
 
     @abstractmethod
-    def classifier(self, class_names: Sequence[str], templates: Sequence[str]) -> nn.Module:
+    def classifier(
+        self,
+        class_names: Sequence[str],
+        templates: Sequence[str],
+        *,
+        length_normalized: bool = False,
+    ) -> nn.Module:
         """A module mapping prepared inputs to logits, shape (batch, classes).
 
         Names of its parameters are keys of the model's ``state_dict``. All classifiers of one
         backbone share the encoder; the head is frozen and belongs to the pre-trained model.
+
+        Args:
+            class_names: The classes, where examples do not bring their own answers.
+            templates: Prompts for them.
+            length_normalized: Score answers by their log-probability per token, where answers
+                have tokens.
         """
 
     def linearize(self, classifier: nn.Module) -> nn.Module:
@@ -81,9 +111,21 @@ class Backbone(ABC):
         what = f"the {type(classifier).__name__} of {self.weights.info.name}"
         raise OptionError(f"{what} cannot be linearized")
 
-    @abstractmethod
-    def prepare(self, images: NDArray[np.uint8]) -> Tensor:
-        """Model inputs, float32 of shape (n, 3, size, size), for uint8 (n, height, width, 3)."""
+    def prepare(self, images: NDArray[np.uint8]) -> Tensor:  # noqa: ARG002
+        """Model inputs, float32 of shape (n, 3, size, size), for uint8 (n, height, width, 3).
+
+        Raises:
+            OptionError: this kind of model takes no images.
+        """
+        raise OptionError(f"{self.weights.info.name} takes no images")
+
+    def encode_texts(self, texts: Sequence[str], choices: Sequence[Sequence[str]]) -> Tensor:  # noqa: ARG002
+        """Model inputs, int64 of shape (n, ...), for texts with the answers of each.
+
+        Raises:
+            OptionError: this kind of model takes no texts.
+        """
+        raise OptionError(f"{self.weights.info.name} takes no texts")
 
     def image_transform(self) -> ImageTransform:
         """What images of any size go through before ``prepare`` would take them.
@@ -124,7 +166,10 @@ class ModelSpec:
             "", and by method those that differ.
         require: Raises ``ModelError``, saying what can be done, where the weights can be had
             neither here nor from the network; reads none. Not given: they are here.
-        folder: Where the model's other files lie, if they do.
+        folder: Returns where the model's other files lie, downloaded if need be; ``None``: nowhere.
+        kind: Kind of examples that it takes: ``IMAGES`` or ``TEXTS``.
+        package: Writes what its library wants to find beside the weights, given the model's own
+            folder and the new one: then checkpoints are folders. Not given: they are files.
     """
 
     name: str
@@ -136,7 +181,31 @@ class ModelSpec:
     skeleton: Callable[[], Skeleton]
     training_defaults: Mapping[str, Mapping[str, Any]]
     require: Callable[[], object] = lambda: None
-    folder: Path | None = None
+    folder: Callable[[], Path | None] = lambda: None
+    kind: str = IMAGES
+    package: Callable[[Path, Path], object] | None = None
 
 
+@dataclass(frozen=True)
+class ModelFamily:
+    """A library's models, made into specs on the fly.
+
+    Args:
+        name: Name of the family.
+        named: The model of a name with weights as ``--pretrained`` names them; ``None`` where the
+            family knows none of that name.
+        is_folder: Whether a path is a folder with a model of this family.
+        from_folder: The model in such a folder.
+        recorded: The model that an artifact records, with weights as ``--pretrained`` names them;
+            ``None`` where it is not of this family.
+    """
+
+    name: str
+    named: Callable[[str, str | None], ModelSpec | None]
+    is_folder: Callable[[Path], bool]
+    from_folder: Callable[[Path], ModelSpec]
+    recorded: Callable[[BaseInfo, str | None], ModelSpec | None]
+
+
+MODEL_FAMILIES: Registry[ModelFamily] = Registry("model family", "talos_engine.models.families")
 MODELS: Registry[ModelSpec] = Registry("model", "talos_engine.models.catalog")

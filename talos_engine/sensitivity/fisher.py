@@ -158,7 +158,9 @@ def _accumulate(
             factors = weights if config.score == "abs" else weights.sqrt()
             factors = factors.to(log_p.device, log_p.dtype)
             if log_p.requires_grad:
-                loss = (factors * log_p.gather(1, labels[:, None])[:, 0]).sum()
+                chosen = log_p.gather(1, labels[:, None])[:, 0]
+                # A class that an example does not have counts 0 times −∞.
+                loss = (factors * chosen.masked_fill(factors == 0, 0.0)).sum()
                 loss.backward(retain_graph=number + 1 < len(passes))
             passes[number] = (labels, factors)
     if len(slow):

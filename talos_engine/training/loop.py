@@ -245,11 +245,28 @@ def _differentiate(job: TrainJob, part: Tensor, share: float) -> tuple[float, fl
     with runtime.autocast():
         logits = job.classifier(inputs)  # (batch, classes)
     full = logits.float() if logits.dtype.itemsize < 4 else logits
-    loss = share * F.cross_entropy(full, labels, label_smoothing=job.config.label_smoothing)
+    loss = share * _cross_entropy(full, labels, job.config.label_smoothing)
     loss.backward()
     value = loss.item()
     runtime.synchronize()
     return value, time.perf_counter() - loaded
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Mean cross-entropy; what is smoothed away is spread evenly over the classes there are.
+
+    Args:
+        logits: Shape (batch, classes), −∞ where an example has no such class.
+        labels: int64, shape (batch,).
+        smoothing: Share of the target that is spread, in [0, 1).
+    """
+    missing = logits == -torch.inf
+    if not smoothing or not bool(missing.any()):
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    log_p = torch.log_softmax(logits, dim=-1)
+    even = log_p.masked_fill(missing, 0.0).sum(dim=-1) / (~missing).sum(dim=-1)
+    right = log_p.gather(1, labels[:, None])[:, 0]
+    return -((1 - smoothing) * right + smoothing * even).mean()
 
 
 def batch_order(count: int, batch_size: int, seed: int, first: int = 0) -> Iterator[Tensor]:

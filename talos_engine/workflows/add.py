@@ -13,8 +13,10 @@ from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
 from talos_engine.evaluation.coefficients import DEFAULT_GRID
 from talos_engine.merging.spec import MERGE_METHODS, MergeContext, MergeEntry
+from talos_engine.models.loading import checkpoint_package
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.bases import check_single_base
+from talos_engine.workflows.checkpoints import checkpoint_name
 from talos_engine.workflows.editing import (
     Card,
     EditResult,
@@ -107,11 +109,13 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         writer = _Writer(request, method, inputs, tuple(ordered), merge.notes)
         if not method.one_model_per_task:
             return writer.write(request.out, found[0])
+        suffix = "safetensors" if checkpoint_package(inputs.weights) is None else "ckpt"
+        names = {task: f"{task}.{suffix}" for task in tasks}
         with atomic_folder(request.out, force=request.common.force) as folder:
             for task, each in zip(tasks, found, strict=True):
-                writer.write(folder / f"{task}.safetensors", each)
+                writer.write(folder / names[task], each)
         models = {
-            task: writer.result(request.out / f"{task}.safetensors", each)
+            task: writer.result(request.out / names[task], each)
             for task, each in zip(tasks, found, strict=True)
         }
         return EditResult(request.out, (), models=models)
@@ -130,9 +134,23 @@ def check_add(request: AddRequest) -> tuple[MergeEntry, Any]:
     return method, config
 
 
-def default_output(method: str) -> Path:
-    """Where ``add`` writes if nothing is said: a file, or a folder for one model per task."""
-    return Path("merged" if MERGE_METHODS.get(method).one_model_per_task else "merged.safetensors")
+def default_output(
+    method: str,
+    model: str | None = None,
+    pretrained: str | None = None,
+    vector: Path | None = None,
+) -> Path:
+    """Where ``add`` writes if nothing is said: a checkpoint, or a folder of one for each task.
+
+    Args:
+        method: Name of the merging method.
+        model: What the user named as the base, or ``None``.
+        pretrained: What the user said of its weights, or ``None``.
+        vector: A vector, which records the base.
+    """
+    if MERGE_METHODS.get(method).one_model_per_task:
+        return Path("merged")
+    return Path(checkpoint_name("merged", model, pretrained, vector))
 
 
 def check_tasks(request: AddRequest, method: MergeEntry, recorded: Sequence[str]) -> None:

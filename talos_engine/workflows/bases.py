@@ -109,7 +109,7 @@ def check_encoder_only(names: Iterable[str], structure: EncoderStructure, what: 
     outside = sorted(set(names) - set(structure.trainable))
     if outside:
         raise MismatchError(
-            f"{what} changes {outside[0]!r}, which is outside the image encoder",
+            f"{what} changes {outside[0]!r}, which is outside the encoder",
             "only edits of the encoder can be evaluated or searched",
         )
 

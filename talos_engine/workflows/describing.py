@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from talos_engine.artifacts import (
     JSON,
     Header,
+    artifact_bytes,
     inspect_kind,
     open_mask,
     open_tensors,
@@ -94,7 +95,7 @@ def describe_file(path: Path) -> FileReport:
         WrongKindError: it is none of ours, or of a newer schema.
     """
     kind = inspect_kind(path)
-    return _DESCRIBE[kind](FileReport(path, kind, path.stat().st_size))
+    return _DESCRIBE[kind](FileReport(path, kind, artifact_bytes(path)))
 
 
 def tensor_getter(get: Callable[[str], T], known: Collection[str]) -> Callable[[str], T | None]:

@@ -19,6 +19,7 @@ from talos_engine.artifacts import (
 )
 from talos_engine.evaluation.editing import SearchResult
 from talos_engine.version import __version__
+from talos_engine.workflows.checkpoints import check_place_of
 from talos_engine.workflows.opening import Common
 
 
@@ -64,12 +65,16 @@ class Card:
 
 def report_path(out: Path) -> Path:
     """Where the search report of an edited checkpoint goes: ``NAME.search.json`` beside it."""
-    return out.with_name(out.name.removesuffix(".safetensors") + ".search.json")
+    return out.with_name(_stem(out) + ".search.json")
 
 
 def card_path(out: Path) -> Path:
     """Where the model card of an edited checkpoint goes: ``NAME.md`` beside it."""
-    return out.with_name(out.name.removesuffix(".safetensors") + ".md")
+    return out.with_name(_stem(out) + ".md")
+
+
+def _stem(out: Path) -> str:
+    return out.name.removesuffix(".safetensors").removesuffix(".ckpt")
 
 
 def check_edit_outputs(out: Path, common: Common, *, search: bool, folder: bool = False) -> None:
@@ -81,7 +86,7 @@ def check_edit_outputs(out: Path, common: Common, *, search: bool, folder: bool 
     if folder:
         check_folder(out, force=common.force)
         return
-    check_output(out, force=common.force)
+    check_place_of(out, force=common.force)
     check_output(card_path(out), force=common.force)
     if search:
         check_output(report_path(out), force=common.force)

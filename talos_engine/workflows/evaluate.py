@@ -12,9 +12,9 @@ from talos_engine.artifacts import (
     PLAIN,
     BaseInfo,
     Header,
+    artifact_hash,
     check_distinct,
     check_output,
-    file_hash,
     recorded_evaluation,
     write_metrics,
 )
@@ -307,7 +307,7 @@ def _metrics(
         result: dict[str, Any] = {
             "input": None
             if model.path is None
-            else {"path": str(model.path), "sha256": file_hash(model.path)},
+            else {"path": str(model.path), "sha256": artifact_hash(model.path)},
             "method": model.method,
             "evaluation": model.evaluation,
             "tasks": tasks,
@@ -339,7 +339,7 @@ def _metrics(
     if reference:
         metrics["single"] = dict(reference)
         metrics["single_inputs"] = [
-            {"path": str(path), "sha256": file_hash(path)} for path in request.singles
+            {"path": str(path), "sha256": artifact_hash(path)} for path in request.singles
         ]
     if len(results) == 1:  # so that scripts can say .mean
         metrics |= {

@@ -10,14 +10,11 @@ from typing import Any
 from talos_engine.artifacts import (
     LINEARIZED,
     PLAIN,
-    Checkpoint,
     Header,
     Mask,
-    check_output,
     file_hash,
     read_mask,
     reserve_output,
-    write_checkpoint,
 )
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import OptionError
@@ -28,6 +25,7 @@ from talos_engine.training.early_stopping import EarlyStopping
 from talos_engine.training.loop import StepRecord, TrainConfig, TrainJob, train
 from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry, Trainable, Trainee
 from talos_engine.workflows.bases import check_base
+from talos_engine.workflows.checkpoints import check_model_output, write_model
 from talos_engine.workflows.observing import log_steps, validate_with
 from talos_engine.workflows.opening import Common, Session, check_inputs, open_session
 from talos_engine.workflows.training_log import open_log
@@ -136,7 +134,7 @@ def _finetune(
     trainee.settle()
     state = {name: value.cpu() for name, value in session.backbone.encoder_state().items()}
     tensors = {**weights.tensors, **state}
-    write_checkpoint(request.out, Checkpoint(header, tensors), force=request.common.force)
+    write_model(request.out, weights, header, tensors, force=request.common.force)
     forget_unfinished(request.out)
     return FinetuneResult(
         path=request.out,
@@ -165,7 +163,9 @@ def check_finetune(
             "it needs a method that trains the encoder's own parameters as they are",
         )
     check_inputs(request.model, request.common, [request.task], weights=weights)
-    check_output(request.out, force=request.common.force)
+    check_model_output(
+        request.out, request.model, request.common.pretrained, force=request.common.force
+    )
     request.common.runtime()
     config = resolve_training(request)
     mask = read_mask(request.mask) if request.mask is not None else None
@@ -261,7 +261,13 @@ def _check_space(request: FinetuneRequest, weights: BaseWeights, job: TrainJob) 
     if request.kept.checkpoint_every:
         state = 4 * 4 * count_live(job)  # values, two moments, best values
         needed += 2 * state  # a new one is whole before the old one goes
-    check_output(request.out, force=request.common.force, needed_bytes=needed)
+    check_model_output(
+        request.out,
+        request.model,
+        request.common.pretrained,
+        force=request.common.force,
+        needed_bytes=needed,
+    )
 
 
 def _describe_mask(path: Path | None, mask: Mask | None) -> dict[str, Any] | None:

@@ -12,9 +12,9 @@ from typing import Any
 from talos_engine.artifacts import (
     JSON,
     Header,
+    artifact_hash,
     check_distinct,
     check_output,
-    file_hash,
     inspect_kind,
     open_mask,
     open_vector,
@@ -123,7 +123,7 @@ def inspect(request: InspectRequest, progress: Progress = silent) -> InspectResu
     }
     if request.out is not None:
         metrics["inputs"] = [
-            {"path": str(path), "sha256": file_hash(path)} for path in request.files
+            {"path": str(path), "sha256": artifact_hash(path)} for path in request.files
         ]
         write_metrics(request.out, metrics, force=request.common.force)
     return InspectResult(

@@ -75,7 +75,7 @@ class MethodCost:
         total: Seconds per step.
         mask_s: Seconds to calibrate the mask; 0 without one.
         mask_peak_bytes: Peak memory of that; 0 without one.
-        train_s: Seconds that a whole run would take: ``total`` times the model's number of steps.
+        train_s: Seconds that a whole run would take: ``total`` times the model's number of batches.
         start_bytes: Memory before the first step, those that are not counted included.
         peak_bytes: Peak memory from the first forward pass to the end of the loop.
         memory_source: ``rss`` or ``nvml``.
@@ -140,6 +140,7 @@ def measure_steps(request: ProfileRequest, name: str, made: CalibratedMask | Non
     training: Mapping[str, Any] = {
         "steps": WARMUP_STEPS + request.iters,
         "batch_size": request.batch_size,
+        "grad_accum": 1,  # what one batch costs
     }
     asked = FinetuneRequest(
         request.model, request.task, name, request.out, training=training, common=request.common
@@ -164,7 +165,7 @@ def measure_steps(request: ProfileRequest, name: str, made: CalibratedMask | Non
         total=total,
         mask_s=0.0 if made is None else made.seconds,
         mask_peak_bytes=0 if made is None else made.peak_bytes,
-        train_s=total.mean * usual.steps,
+        train_s=total.mean * usual.steps * usual.grad_accum,
         start_bytes=memory.start_bytes,
         peak_bytes=memory.peak_bytes,
         memory_source=memory.source,
@@ -194,7 +195,7 @@ def count_step(job: TrainJob) -> tuple[int, int]:
         for parameter in job.parameters.values():
             parameter.requires_grad_(False)
             parameter.grad = None
-    return forward * job.config.grad_accum, backward * job.config.grad_accum
+    return forward, backward
 
 
 def calibrate_mask(request: ProfileRequest, rule_name: str) -> CalibratedMask:

@@ -22,7 +22,6 @@ from talos_engine.artifacts import (
     inspect_kind,
     open_vector,
     restore,
-    stream_checkpoint,
 )
 from talos_engine.errors import OptionError
 from talos_engine.merging.ops import apply_delta, listed_names
@@ -35,6 +34,7 @@ from talos_engine.workflows.bases import (
     check_same_base,
     vectors_evaluation,
 )
+from talos_engine.workflows.checkpoints import stream_model
 from talos_engine.workflows.opening import Common
 from talos_engine.workflows.vector_reading import merge_order
 
@@ -157,7 +157,7 @@ def write_edited(
     """Write θ0 with the tensors edited that a vector lists, one tensor in memory at a time.
 
     Args:
-        out: The checkpoint, which open_clip loads by itself.
+        out: The checkpoint, which the model's library loads by itself.
         inputs: Where θ0 comes from and which tensors are edited.
         edit: The edit.
         header: Method, config and, where the seed mattered, seed of the checkpoint's header.
@@ -176,8 +176,9 @@ def write_edited(
         theta0 = inputs.weights.tensors[name]
         return edit(name, theta0) if name in edited else theta0
 
-    stream_checkpoint(
+    stream_model(
         out,
+        inputs.weights,
         Header(kind="checkpoint", base=inputs.base, data="", **fields),
         inputs.specs,
         tensor,

@@ -15,9 +15,16 @@ from talos_engine.artifacts import (
 )
 from talos_engine.data.images import LazyImages
 from talos_engine.data.prepared import prepare_images
+from talos_engine.data.spec import TextExamples
 from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.device import Runtime, resolve_runtime
-from talos_engine.errors import DataError, ModelError, OptionError, TalosError
+from talos_engine.errors import (
+    DataError,
+    MismatchError,
+    ModelError,
+    OptionError,
+    TalosError,
+)
 from talos_engine.evaluation.accuracy import EvaluationTask
 from talos_engine.models.loading import (
     build_backbone,
@@ -92,8 +99,9 @@ class Session:
             seed: Key of the subset.
             evaluation: ``plain``, or ``linearized`` for the encoder's expansion at θ0.
         """
-        examples = load_split(find_task(task), split)
-        inputs, labels = self.prepare(examples)
+        spec = find_task(task)
+        check_kind(task, spec.kind, self.weights.info.name, self.backbone.kind)
+        inputs, labels = self.prepare(load_split(spec, split))
         if 0 < points < len(labels):
             generator = torch.Generator().manual_seed(seed)
             chosen = torch.randperm(len(labels), generator=generator)[:points].sort().values
@@ -105,20 +113,35 @@ class Session:
         """The same task for the encoder's first-order expansion at θ0, wherever it is edited to."""
         return replace(task, classifier=self.backbone.linearize(task.classifier))
 
-    def prepare(self, examples: Split) -> tuple[Tensor, Tensor]:
+    def prepare(self, split: Split) -> tuple[Tensor, Tensor]:
         """Model inputs and labels of a split, on the CPU.
 
         Images in memory become float32; images of any size uint8, and those that cannot be decoded
-        may be left out, see ``prepare_images``.
+        may be left out, see ``prepare_images``. Texts become token ids.
+
+        Raises:
+            MismatchError: the model takes examples of another kind.
         """
-        if isinstance(examples.images, LazyImages):
-            return prepare_images(examples, self.backbone.image_transform())
-        return self.backbone.prepare(examples.images), torch.from_numpy(examples.labels)
+        check_kind(split.task, split.examples.kind, self.weights.info.name, self.backbone.kind)
+        if isinstance(split.examples, TextExamples):
+            texts = split.examples
+            inputs = self.backbone.encode_texts(texts.texts, texts.choices)
+            return inputs, torch.from_numpy(split.labels)
+        if isinstance(split.images, LazyImages):
+            return prepare_images(split, self.backbone.image_transform())
+        return self.backbone.prepare(split.images), torch.from_numpy(split.labels)
 
     def classifier(self, task: str) -> torch.nn.Module:
-        """The zero-shot classifier of a task."""
+        """The zero-shot classifier of a task.
+
+        Raises:
+            MismatchError: the model takes examples of another kind.
+        """
         spec = find_task(task)
-        return self.backbone.classifier(spec.class_names, spec.templates)
+        check_kind(task, spec.kind, self.weights.info.name, self.backbone.kind)
+        return self.backbone.classifier(
+            spec.class_names, spec.templates, length_normalized=spec.length_normalized
+        )
 
 
 def open_session(weights: BaseWeights, runtime: Runtime) -> Session:
@@ -168,15 +191,21 @@ def check_inputs(
         UnknownNameError: there is no such model or task.
         ModelError: the weights cannot be had, and perhaps data neither.
         DataError: data cannot be had.
+        MismatchError: the examples of a task are not of the kind that the model takes.
     """
     missing: dict[str, TalosError] = {}
+    found = None
     try:
-        check = check_model_name if weights else find_spec
-        check(model, common.pretrained, recorded)
+        found = find_spec(model, common.pretrained, recorded)
+        if weights:
+            check_model_name(model, common.pretrained, recorded)
     except ModelError as error:
         missing["the weights"] = error
     for task in tasks:
         try:
+            spec = find_task(task, needs_data=False)
+            if found is not None:
+                check_kind(task, spec.kind, model or found.name, found.kind)
             find_task(task, needs_data=data)
         except DataError as error:
             missing[f"task {task}"] = error
@@ -186,3 +215,16 @@ def check_inputs(
         hints = [f"for {what}, {error.hint}" for what, error in missing.items()]
         kind = type(next(iter(missing.values())))
         raise kind("; ".join(error.message for error in missing.values()), "; ".join(hints))
+
+
+def check_kind(task: str, has: str, model: str, takes: str) -> None:
+    """Raise unless a task has the kind of examples that a model takes.
+
+    Raises:
+        MismatchError: it has not.
+    """
+    if has != takes:
+        raise MismatchError(
+            f"task {task!r} has {has}, the model {model} takes {takes}",
+            f"talos tasks lists the tasks with {takes}, talos models the models that take {has}",
+        )

@@ -120,7 +120,7 @@ def test_lists_name_what_there_is(talos: Callable[..., Any]) -> None:
 
     tasks = json.loads(talos("tasks", "--json").out)["tasks"]
     assert [task["name"] for task in tasks] == list(task_names())
-    assert {task["name"] for task in tasks if task["control"]} == {"letters", "imagenet"}
+    assert {task["name"] for task in tasks if task["control"]} == {"letters", "imagenet", "rte"}
     for task in tasks:
         embedded = task["name"] in EMBEDDED_TASKS.names()
         available = embedded and EMBEDDED_TASKS.get(task["name"]).available()

@@ -29,6 +29,8 @@ class FolderSource(Source):
     test: str = "test"
     image = "image"
     label = "label"
+    val = ""
+    has_texts = False
 
     def open(self, split: str) -> Table:
         """The images of one split, by class and then by name.

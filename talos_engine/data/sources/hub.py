@@ -29,6 +29,7 @@ class HubSource(Source):
         label: Column of the labels.
         train: The hub's name of the training split.
         test: The hub's name of the test split.
+        val: The validation split's name, where it has one of its own; empty: it has none.
     """
 
     repo: str
@@ -38,6 +39,7 @@ class HubSource(Source):
     label: str = "label"
     train: str = "train"
     test: str = "test"
+    val: str = ""
 
     def open(self, split: str) -> Table:
         """One split, downloaded where it is not cached yet.

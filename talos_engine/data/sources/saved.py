@@ -22,6 +22,7 @@ class SavedSource(Source):
         label: Column of the labels.
         train: The training split's name in the ``DatasetDict``.
         test: The test split's name.
+        val: The validation split's name, where it has one of its own; empty: it has none.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class SavedSource(Source):
     label: str = "label"
     train: str = "train"
     test: str = "test"
+    val: str = ""
 
     def open(self, split: str) -> Table:
         """One split of the folder.

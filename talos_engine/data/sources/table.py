@@ -37,6 +37,7 @@ class TableSource(Source):
         label: Column of the labels.
         train: Name of the training split, or of its file in the folder.
         test: The same for the test split.
+        val: The validation split's name, where it has one of its own; empty: it has none.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class TableSource(Source):
     label: str = "label"
     train: str = "train"
     test: str = "test"
+    val: str = ""
 
     def open(self, split: str) -> Table:
         """One split.

@@ -101,7 +101,7 @@ def _resolve(config: LotaConfig, defaults: Mapping[str, Any], seed: int) -> Trai
     given = {"lr": config.lota_lr, "batch_size": config.batch_size}
     chosen = {name: value for name, value in given.items() if value is not None}
     warmup = min(defaults["warmup"], config.lota_steps // 10)  # must reach its learning rate
-    fixed = {"steps": config.lota_steps, "warmup": warmup, "seed": seed}
+    fixed = {"steps": config.lota_steps, "warmup": warmup, "seed": seed, "early_stop": 0}
     return TrainConfig(**{**defaults, **chosen, **fixed})
 
 

@@ -15,7 +15,9 @@ from talos_engine.data.finding import find_task, list_tasks
 from talos_engine.data.names import catalog_names, task_names
 from talos_engine.data.sources import hub
 from talos_engine.data.sources.hub import HubSource
+from talos_engine.data.spec import TEXTS, TextExamples
 from talos_engine.data.splits import load_split
+from talos_engine.errors import DataError
 
 CLASSES = {
     "cars": 196,
@@ -28,6 +30,40 @@ CLASSES = {
     "sun397": 397,
     "svhn": 10,
 }
+STORY = {f"input_sentence_{number}": f"Part {number}." for number in range(1, 5)}
+CHOICES = {"text": ["more", "less"], "label": ["A", "B"]}
+# Rows of each task's schema, and the label that they mean.
+TEXT_ROWS: dict[str, tuple[dict[str, Any], int]] = {
+    "paws": ({"id": 1, "sentence1": "A b.", "sentence2": "B a.", "label": 1}, 1),
+    "qasc": (
+        {
+            "question": "What?",
+            "fact1": "One.",
+            "fact2": "Two.",
+            "choices": {"text": list("stuvwxyz"), "label": list("ABCDEFGH")},
+            "answerKey": "F",
+        },
+        5,
+    ),
+    "quartz": ({"para": "P.", "question": "Q?", "choices": CHOICES, "answerKey": "B"}, 1),
+    "rte": ({"idx": 0, "sentence1": "A.", "sentence2": "B.", "label": 0}, 0),
+    "story_cloze": (
+        {**STORY, "sentence_quiz1": "Bad.", "sentence_quiz2": "Good.", "answer_right_ending": 2},
+        1,
+    ),
+    "wiki_qa": ({"question": "who?", "document_title": "T", "answer": "He.", "label": 0}, 0),
+    "winogrande": (
+        {"sentence": "The _ fell.", "option1": "cup", "option2": "mug", "answer": "2"},
+        1,
+    ),
+    "wsc": ({"text": "He ran.", "span1_text": "Bob", "span2_text": "He", "label": 1}, 1),
+}
+BINARY = {
+    "paws": ["0", "1"],
+    "rte": ["entailment", "not_entailment"],
+    "wiki_qa": ["0", "1"],
+    "wsc": ["False", "True"],
+}
 # What the cards of the hub's repositories declare where it differs from our class names.
 DECLARED = {
     "imagenet": [f"thing {number}, synonym" for number in range(1000)],
@@ -35,8 +71,8 @@ DECLARED = {
 }
 
 
-def test_the_catalog_has_the_eight_tasks_of_the_paper_and_its_control() -> None:
-    assert set(catalog_names()) == set(CLASSES)
+def test_the_catalog_has_the_tasks_of_the_paper_and_their_controls() -> None:
+    assert set(catalog_names()) == set(CLASSES) | set(TEXT_ROWS)
     assert [spec.name for spec in list_tasks()] == list(task_names())
 
 
@@ -96,6 +132,53 @@ def test_a_data_set_of_the_same_schema_is_read(
     assert sorted(np.concatenate([each.labels for each in parts])) == sorted(labels)
     assert [image.data for image in test.images.encoded()] == [png(100 + row) for row in range(20)]
     assert bool(run.notes) == (name in DECLARED), "an order taken for granted is said"
+
+
+@pytest.mark.parametrize("name", TEXT_ROWS)
+def test_texts_of_the_same_schema_are_read(
+    tmp_path: Path, using: Callable[..., Any], name: str
+) -> None:
+    row, label = TEXT_ROWS[name]
+    declaration = read_catalog(name)
+    source = declaration.source
+    assert declaration.control == (name == "rte")
+
+    def part(count: int) -> datasets.Dataset:
+        made = datasets.Dataset.from_list([row] * count)
+        if name in BINARY:
+            made = made.cast_column("label", datasets.ClassLabel(names=BINARY[name]))
+        return made
+
+    sizes = {source.train: 40, source.test: 50} | ({source.val: 7} if source.val else {})
+    saved = {split: part(size) for split, size in sizes.items()}
+    datasets.DatasetDict(saved).save_to_disk(str(tmp_path / "saved"))
+    using(paths={name: tmp_path / "saved"})
+    spec = find_task(name)
+    assert spec.kind == TEXTS
+    parts = {split: load_split(spec, split) for split in ("train", "val", "test")}
+    found = {split: len(each) for split, each in parts.items()}
+    if source.val:
+        assert found == {"train": 40, "val": 7, "test": 50}
+    else:
+        assert found == {"train": 40, "val": 32, "test": 18}
+    examples = parts["test"].examples
+    assert isinstance(examples, TextExamples)
+    assert set(examples.labels.tolist()) == {label}
+    for value in row.values():
+        if isinstance(value, str) and value not in (
+            row.get("answerKey"),
+            row.get("document_title"),
+        ):
+            assert value in examples.texts[0] or value in examples.choices[0] + ("2",)
+    assert "{" not in examples.texts[0] + "".join(examples.choices[0])
+    if spec.class_names:
+        assert set(examples.choices) == {spec.class_names}
+
+
+def test_a_task_that_must_be_fetched_by_hand_says_so() -> None:
+    with pytest.raises(DataError, match="cannot be fetched by itself") as caught:
+        find_task("story_cloze")
+    assert "--data story_cloze=PATH" in caught.value.hint
 
 
 @pytest.mark.network

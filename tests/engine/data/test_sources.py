@@ -103,7 +103,7 @@ def test_every_format_gives_the_same_pictures_and_labels(
 
 
 def test_every_kind_of_source_is_described_and_says_when_it_is_gone(tmp_path: Path) -> None:
-    assert SOURCE_KINDS.names() == ("folder", "hub", "saved", "table")
+    assert SOURCE_KINDS.names() == ("folder", "hub", "manual", "saved", "table")
     for name in ("folder", "saved", "table"):
         source = SOURCE_KINDS.get(name).make(path=tmp_path / "gone")
         assert not source.available()

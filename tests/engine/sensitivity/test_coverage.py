@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from talos_engine.device import Runtime
 from talos_engine.models.checkpointing import gradient_checkpointing
-from talos_engine.models.rank_classifier import RankClassifier
+from talos_engine.models.rank_classifier import RankClassifier, TokenLogits, pack_examples
 from talos_engine.models.structure import t5_structure
 from talos_engine.sensitivity.coverage import Coverage, find_coverage
 from talos_engine.sensitivity.fisher import ExampleBatch, FisherConfig, estimate_fisher_diag
@@ -290,11 +290,12 @@ def make_t5(feed_forward: str) -> tuple[RankClassifier, tuple[str, ...], Tensor]
         decoder_start_token_id=0,
     )
     model = T5ForConditionalGeneration(config).double().eval()
-    answers = torch.tensor([[5, 1, 0], [6, 7, 1], [8, 1, 0]])
-    classifier = RankClassifier(model, answers, 0).requires_grad_(False)
-    tokens = torch.randint(2, 40, (5, 7))
-    tokens[1, 5:] = 0
-    return classifier, t5_structure(model, "model.").maskable, tokens
+    network = TokenLogits(model, 0, 0, 12**-0.5)
+    classifier = RankClassifier(network, 0, 40).eval().requires_grad_(False)
+    questions = torch.randint(2, 40, (5, 7)).tolist()
+    questions[1] = questions[1][:5]
+    answers = [[[5, 1], [6, 7, 1], [8, 1]]] * 5
+    return classifier, t5_structure(model).maskable, pack_examples(questions, answers, 0)
 
 
 @pytest.mark.parametrize("fisher", ["type-2", "empirical"])
@@ -340,9 +341,9 @@ def test_t5_embeddings_are_not_maskable() -> None:
     everything = {name for name, _ in classifier.named_parameters()}
     left_out = everything - set(names)
     assert left_out == {
-        "model.shared.weight",
-        "model.encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
-        "model.decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+        "shared.weight",
+        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+        "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
     } | {name for name in everything if "lm_head" in name}
 
 

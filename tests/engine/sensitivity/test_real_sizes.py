@@ -13,7 +13,7 @@ from talos_engine.data.spec import EMBEDDED_TASKS
 from talos_engine.data.splits import load_split
 from talos_engine.masking.selection import keep_lowest
 from talos_engine.models.open_clip_backbone import ImageClassifier
-from talos_engine.models.rank_classifier import RankClassifier
+from talos_engine.models.rank_classifier import RankClassifier, TokenLogits, pack_examples
 from talos_engine.models.structure import image_encoder_structure, t5_structure
 from talos_engine.sensitivity.coverage import find_coverage
 from talos_engine.sensitivity.fisher import ExampleBatch, FisherConfig, estimate_fisher_diag
@@ -73,11 +73,12 @@ def test_a_t5_of_small_size_in_float32() -> None:
 
     torch.manual_seed(0)
     model = T5ForConditionalGeneration(T5Config(decoder_start_token_id=0)).eval()
-    answers = torch.tensor([[2163, 1, 0], [465, 7, 1], [59, 1, 0]])
-    classifier = RankClassifier(model, answers, 0).requires_grad_(False)
-    tokens = torch.randint(2, 32000, (3, 30))
-    tokens[2, 20:] = 0
-    check(classifier, t5_structure(model, "model.").maskable, tokens, torch.tensor([0, 2, 1]))
+    network = TokenLogits(model, 0, 0, 512**-0.5)
+    classifier = RankClassifier(network, 0, 32128).eval().requires_grad_(False)
+    questions = torch.randint(2, 32000, (3, 30)).tolist()
+    questions[2] = questions[2][:20]
+    tokens = pack_examples(questions, [[[2163, 1], [465, 7, 1], [59, 1]]] * 3, 0)
+    check(classifier, t5_structure(model).maskable, tokens, torch.tensor([0, 2, 1]))
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Libraries whose models talos runs, one file each; every file registers one family."""

@@ -1,0 +1,42 @@
+"""State dicts in files of ``torch.save``, read as tensors only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from talos_engine.errors import ArtifactError
+
+
+def read_pickled(path: Path) -> dict[str, Tensor]:
+    """The state dict in a ``torch.save`` file; code in it never runs.
+
+    Raises:
+        ArtifactError: it holds anything but tensors, or is damaged.
+    """
+    try:
+        with path.open("rb") as file:  # of a path, torch would look at the ending
+            found: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged and hostile pickles fail in every way there is
+        if "TorchScript" in str(error):
+            raise ArtifactError(
+                f"{path} is a TorchScript archive, which holds code; talos runs none",
+                "where you trust it, save torch.jit.load(FILE).state_dict() as safetensors",
+            ) from error
+        raise ArtifactError(
+            f"{path} cannot be read as tensors only; code in it is never run",
+            "save the model's state_dict() as safetensors",
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+    ):
+        raise ArtifactError(f"{path} holds no state dict")
+    return dict(found)

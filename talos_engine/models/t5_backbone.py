@@ -1,0 +1,173 @@
+"""T5 models: encoder, decoder and embeddings are edited; answers are ranked by likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from talos_engine.errors import MismatchError
+from talos_engine.models.linearized import LinearizedEncoder
+from talos_engine.models.rank_classifier import RankClassifier, TokenLogits, pack_examples
+from talos_engine.models.skeleton import Skeleton
+from talos_engine.models.spec import TEXTS, Backbone, BaseWeights
+from talos_engine.models.structure import t5_structure
+from talos_engine.models.t5_architecture import MAX_TOKENS, make_module
+
+_OUTLINE_ANSWERS = 2  # of an example that memory is counted for
+
+
+class T5Backbone(Backbone):
+    """A T5 model holding given weights.
+
+    Args:
+        weights: All its parameters, tied ones once, with the architecture that they fit.
+        make_tokenizer: Returns the tokenizer; called when texts are first encoded.
+
+    Raises:
+        MismatchError: the weights' names, shapes or dtypes are not the architecture's.
+        ModelError: the architecture cannot be built.
+    """
+
+    kind = TEXTS
+
+    def __init__(self, weights: BaseWeights, make_tokenizer: Callable[[], Any]) -> None:
+        self.weights = weights
+        architecture: Mapping[str, Any] = weights.info.architecture
+        model = make_module(architecture, weights.info.name)
+        _fill(model, weights.tensors)
+        self.structure = t5_structure(model)
+        self._pad: int = architecture["pad_token_id"]
+        self._network = _network(model, architecture)
+        self._make_tokenizer = make_tokenizer
+        self._tokenizer: Any = None
+
+    def classifier(
+        self,
+        class_names: Sequence[str],  # noqa: ARG002 - every example brings its answers
+        templates: Sequence[str],  # noqa: ARG002
+        *,
+        length_normalized: bool = False,
+    ) -> RankClassifier:
+        """Rank classifier over the answers that are packed with each example."""
+        vocabulary = self._network.shared.num_embeddings
+        made = RankClassifier(
+            self._network, self._pad, vocabulary, length_normalized=length_normalized
+        )
+        return made.eval()
+
+    def linearize(self, classifier: nn.Module) -> RankClassifier:
+        """The same ranking over the logits of tokens, linearized at θ0.
+
+        Those logits are linear in τ; scores of answers are not, since probabilities are normalized.
+        """
+        assert isinstance(classifier, RankClassifier)
+        network = LinearizedEncoder(self._network, self.weights.tensors)
+        vocabulary = self._network.shared.num_embeddings
+        made = RankClassifier(
+            network, self._pad, vocabulary, length_normalized=classifier.length_normalized
+        )
+        return made.eval()
+
+    def encode_texts(self, texts: Sequence[str], choices: Sequence[Sequence[str]]) -> Tensor:
+        """Packed token ids, int64 of shape (n, 1 + answers, length).
+
+        Texts and answers are cut after 128 tokens; each ends with the end-of-sequence token.
+        """
+        if self._tokenizer is None:
+            self._tokenizer = self._make_tokenizer()
+        known = {answer: number for number, answer in enumerate(dict.fromkeys(_flat(choices)))}
+        answers = self._tokenize(list(known))
+        questions = self._tokenize(list(texts))
+        tokens = [[answers[known[answer]] for answer in each] for each in choices]
+        return pack_examples(questions, tokens, self._pad)
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        found = self._tokenizer(texts, truncation=True, max_length=MAX_TOKENS, padding=False)
+        tokens: list[list[int]] = found["input_ids"]
+        limit = self._network.shared.num_embeddings
+        largest = max((max(each, default=0) for each in tokens), default=0)
+        if largest >= limit:
+            raise MismatchError(
+                f"the tokenizer of {self.weights.info.name} gives token {largest}, the model has "
+                f"{limit} embeddings"
+            )
+        return tokens
+
+    @torch.no_grad()
+    def set_weights(self, tensors: Mapping[str, Tensor]) -> None:
+        """Overwrite the model's parameters in place."""
+        for name, parameter in self.encoder_state().items():
+            if name in tensors:
+                parameter.copy_(tensors[name])
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """The model's parameters by name, not copied; tied ones once."""
+        return dict(self._network.named_parameters())
+
+    def to(self, device: torch.device) -> None:
+        """Move the model to a device."""
+        self._network.to(device)
+
+
+def outline(architecture: Mapping[str, Any], name: str) -> Skeleton:
+    """The shape of the T5 model that a recorded configuration describes.
+
+    Raises:
+        ModelError: it describes none.
+    """
+    model = make_module(architecture, name)
+    network = _network(model, architecture)
+    classifier = RankClassifier(network, architecture["pad_token_id"], architecture["vocab_size"])
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return Skeleton(
+        t5_structure(model),
+        total,
+        classifier,
+        (1 + _OUTLINE_ANSWERS, MAX_TOKENS),
+        torch.int64,
+    )
+
+
+def parameters_of(architecture: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+    """The parameters that weights of a recorded configuration must be, on the meta device."""
+    return dict(make_module(architecture, name).named_parameters())
+
+
+def _network(model: Any, architecture: Mapping[str, Any]) -> TokenLogits:
+    scale = architecture["d_model"] ** -0.5 if architecture["scale_decoder_outputs"] else 1.0
+    start, pad = architecture["decoder_start_token_id"], architecture["pad_token_id"]
+    return TokenLogits(model, pad, start, scale).eval().requires_grad_(False)
+
+
+def _fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a module on the meta device parameters of its own with these values.
+
+    Raises:
+        MismatchError: names, shapes or dtypes are not the module's.
+    """
+    expected = dict(model.named_parameters())
+    for name in sorted(expected.keys() | tensors.keys()):
+        here, there = tensors.get(name), expected.get(name)
+        if here is None or there is None or (here.shape, here.dtype) != (there.shape, there.dtype):
+            raise MismatchError(
+                f"weights do not fit the architecture at {name!r}: "
+                f"expected {_describe(there)}, found {_describe(here)}"
+            )
+    made = {
+        id(parameter): nn.Parameter(tensors[name].clone(), requires_grad=False)
+        for name, parameter in expected.items()
+    }
+    for module in list(model.modules()):
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, made.get(id(parameter), parameter))
+
+
+def _describe(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+
+
+def _flat(choices: Sequence[Sequence[str]]) -> list[str]:
+    return [answer for each in choices for answer in each]

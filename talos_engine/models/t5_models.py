@@ -1,0 +1,241 @@
+"""T5 models by hub id, short name or folder, as ``ModelSpec`` made on the fly."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from talos_engine.artifacts import BaseInfo
+from talos_engine.errors import ModelError, OptionError, first_line
+from talos_engine.hub import hub_problem
+from talos_engine.models.names import (
+    CHECKPOINT,
+    FOLDER,
+    FOLDER_PREFIX,
+    T5_NAMES,
+    architecture_names,
+)
+from talos_engine.models.skeleton import Skeleton
+from talos_engine.models.spec import TEXTS, Backbone, BaseWeights, ModelSpec
+from talos_engine.models.t5_architecture import (
+    CONFIG_FILE,
+    companion_files,
+    is_t5_architecture,
+    make_architecture,
+    make_tokenizer,
+    read_config,
+)
+from talos_engine.models.t5_weights import PICKLED, SAFE, read_weights, weight_names
+
+NEWEST = "main"
+TRAINING_DEFAULTS = {  # of the paper and its authors' code
+    "": {
+        "steps": 75_000,
+        "batch_size": 32,
+        "grad_accum": 32,
+        "lr": 1e-4,
+        "weight_decay": 0.0,
+        "warmup": 0,
+        "schedule": "constant",
+        "clip": 0.0,
+        "early_stop": 5,
+    }
+}
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_WEIGHTS = (SAFE, f"{SAFE}.index.json", PICKLED, f"{PICKLED}.index.json")
+_TEXT_FILES = ("*.json", "*.model", "*.txt")
+
+
+def named_spec(name: str, pretrained: str | None) -> ModelSpec | None:
+    """The T5 model of a short name or hub id; ``None`` where the name is neither.
+
+    Args:
+        name: ``t5-small``, ``t5-base``, ``t5-large``, or ``OWNER/NAME``.
+        pretrained: A commit, tag or branch of the repository; ``None`` takes the newest.
+    """
+    repo = T5_NAMES.get(name, name)
+    if not _HUB_ID.fullmatch(repo) or Path(name).exists():
+        return None
+    if repo.replace("/", "-") in architecture_names():  # ViT-B/32 is a model of open_clip
+        return None
+    return _hub_spec(repo, pretrained or NEWEST)
+
+
+def folder_spec(folder: Path) -> ModelSpec:
+    """The T5 model in a folder that ``save_pretrained`` has written.
+
+    Raises:
+        ModelError: the folder holds none that talos can run.
+    """
+    read_config(folder)
+    return make_spec(f"{FOLDER_PREFIX}{folder.resolve().name}", FOLDER, lambda: folder)
+
+
+def recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec | None:
+    """The T5 model that an artifact records, of exactly the recorded architecture.
+
+    ``None`` if it records another kind of model.
+
+    Args:
+        base: What the artifact records.
+        pretrained: Where its weights are, if the user says: the model's folder, or a revision of
+            its repository. ``None``: where the recorded name says.
+    """
+    if not is_t5_architecture(base.architecture):
+        return None
+    architecture = dict(base.architecture)
+    if pretrained is not None and Path(pretrained).is_dir():
+        folder = Path(pretrained)
+        return make_spec(base.name, base.pretrained, lambda: folder, architecture=architecture)
+    if _HUB_ID.fullmatch(base.name) and base.pretrained != CHECKPOINT:
+        return _hub_spec(base.name, pretrained or base.pretrained, architecture)
+
+    def locate() -> Path:
+        came = "a checkpoint" if base.pretrained == CHECKPOINT else "a folder"
+        raise OptionError(
+            f"the base is {base.name} with weights that came from {came}",
+            "pass that folder with --model FOLDER",
+        )
+
+    return make_spec(base.name, base.pretrained, locate, require=locate, architecture=architecture)
+
+
+def make_spec(
+    name: str,
+    tag: str,
+    locate: Callable[[], Path],
+    *,
+    description: str = "a T5 model of transformers",
+    require: Callable[[], object] = lambda: None,
+    architecture: Mapping[str, Any] | None = None,
+    training_defaults: Mapping[str, Mapping[str, Any]] = TRAINING_DEFAULTS,
+) -> ModelSpec:
+    """The T5 model in a folder, under a name of its own.
+
+    Args:
+        name: What is recorded as its name.
+        tag: What is recorded as the tag of its weights.
+        locate: Gives the folder with configuration, tokenizer and weights, downloaded if need be.
+        description: One line for ``talos models``.
+        require: Raises where the folder cannot be had.
+        architecture: Its configuration as recorded; ``None`` reads it from the folder.
+        training_defaults: As in ``ModelSpec``.
+    """
+
+    @functools.cache
+    def configured() -> dict[str, Any]:
+        if architecture is not None:
+            return dict(architecture)
+        folder = locate()
+        return make_architecture(read_config(folder), weight_names(folder), str(folder))
+
+    def read() -> dict[str, Tensor]:
+        from talos_engine.models.t5_backbone import parameters_of
+
+        return read_weights(locate(), parameters_of(configured(), name))
+
+    def build(weights: BaseWeights) -> Backbone:
+        from talos_engine.models.t5_backbone import T5Backbone
+
+        return T5Backbone(weights, lambda: make_tokenizer(weights.folder, name))
+
+    def skeleton() -> Skeleton:
+        from talos_engine.models.t5_backbone import outline
+
+        return outline(configured(), name)
+
+    return ModelSpec(
+        name=name,
+        description=description,
+        pretrained=tag,
+        architecture=lambda: dict(configured()),
+        read=read,
+        build=build,
+        skeleton=skeleton,
+        training_defaults=training_defaults,
+        require=require,
+        folder=locate,
+        kind=TEXTS,
+        package=write_companions,
+    )
+
+
+def write_companions(folder: Path, target: Path) -> None:
+    """Write what ``from_pretrained`` needs beside the weights: configuration and tokenizer.
+
+    Args:
+        folder: Of the model that the new one was made from.
+        target: Of the new one, whose weights are float32.
+    """
+    config = read_config(folder)
+    for key in ("dtype", "torch_dtype"):
+        if key in config:
+            config[key] = "float32"
+    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
+    (target / CONFIG_FILE).write_text(f"{text}\n", encoding="utf-8")
+    for path in companion_files(folder):
+        shutil.copyfile(path, target / path.name)
+
+
+def _hub_spec(repo: str, revision: str, architecture: Mapping[str, Any] | None = None) -> ModelSpec:
+    def missing(reason: str) -> ModelError:
+        at = "" if revision == NEWEST else f" at {revision}"
+        return ModelError(
+            f"the model {repo}{at} of the Hugging Face Hub is not on this machine, and {reason}",
+            "three ways on: a folder that save_pretrained has written, with --model FOLDER; a "
+            f"machine with network, or a copy of its cache ({_cache_folder()}); an embedded model, "
+            "see talos models",
+        )
+
+    def require() -> None:
+        problem = "" if find_cached(repo, revision) is not None else hub_problem()
+        if problem:
+            raise missing(problem)
+
+    @functools.cache
+    def locate() -> Path:
+        cached = find_cached(repo, revision)
+        if cached is not None:
+            return cached
+        require()
+        try:
+            return _download(repo, revision)
+        except Exception as error:  # of huggingface_hub or the network below
+            raise missing(f"downloading failed: {first_line(error)}") from error
+
+    return make_spec(repo, revision, locate, require=require, architecture=architecture)
+
+
+def find_cached(repo: str, revision: str = NEWEST) -> Path | None:
+    """The folder of a repository in the hub's cache that has configuration and weights."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repo, CONFIG_FILE, revision=revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    return folder if any((folder / name).exists() for name in _WEIGHTS) else None
+
+
+def _download(repo: str, revision: str) -> Path:
+    """The files of a repository that a T5 model needs, pickles only where there is nothing else."""
+    from huggingface_hub import snapshot_download
+
+    wanted = [*_TEXT_FILES, "model*.safetensors"]
+    folder = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
+    if not any(folder.glob("*.safetensors")):
+        snapshot_download(repo, revision=revision, allow_patterns=["pytorch_model*.bin"])
+    return folder
+
+
+def _cache_folder() -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)

@@ -41,10 +41,18 @@ from talos_engine.artifacts.resume import ResumeState, read_resume, write_resume
 from talos_engine.artifacts.scores import Scores, read_scores, read_scores_header, write_scores
 from talos_engine.artifacts.strict_json import JSON, read_json, write_json
 from talos_engine.artifacts.tensors import hash_tensors
-from talos_engine.artifacts.vector import TaskVector, VectorEntry, make_entry, restore
+from talos_engine.artifacts.vector import (
+    BITS_OF,
+    TaskVector,
+    VectorEntry,
+    VectorPiece,
+    make_entry,
+    restore,
+)
 from talos_engine.artifacts.vector_file import VectorFile, open_vector, read_vector, write_vector
 
 __all__ = [
+    "BITS_OF",
     "JSON",
     "KINDS",
     "LINEARIZED",
@@ -64,6 +72,7 @@ __all__ = [
     "TensorFile",
     "TensorSpec",
     "VectorEntry",
+    "VectorPiece",
     "VectorFile",
     "atomic_folder",
     "atomic_write",

@@ -60,6 +60,7 @@ def add(
     """
     from talos_engine.workflows.add import AddRequest, add_vectors, default_output
 
+    merge_options.use_large_pages()
     request = AddRequest(
         vectors=tuple(vectors),
         out=out or default_output(method),

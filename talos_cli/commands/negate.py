@@ -66,6 +66,7 @@ def negate(
     """
     from talos_engine.workflows.negate import NegateRequest, negate_vector
 
+    merge_options.use_large_pages()
     request = NegateRequest(
         vector=vector,
         out=out,

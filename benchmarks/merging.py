@@ -49,7 +49,8 @@ import json, os, subprocess, sys, time
 began = time.perf_counter()
 process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
 _, status, usage = os.wait4(process.pid, 0)
-print(json.dumps([time.perf_counter() - began, usage.ru_maxrss]))
+seconds = time.perf_counter() - began
+print(json.dumps([seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
@@ -78,13 +79,17 @@ save_file(theta0, out)
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds and peak resident bytes of a process."""
+    """Seconds by the clock and of the processor, and peak resident bytes of a process.
+
+    By the clock, ``talos`` waits until its result is safe on the disk, which others do not.
+    """
 
     seconds: float
+    processor: float
     peak: int
 
     def __str__(self) -> str:
-        return f"{self.seconds:6.1f} s {self.peak / 1e6:7.0f} MB"
+        return f"{self.seconds:6.1f} s (CPU {self.processor:5.1f}) {self.peak / 1e6:7.0f} MB"
 
 
 def run(*words: object) -> Cost:
@@ -96,8 +101,8 @@ def run(*words: object) -> Cost:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
-    seconds, peak = json.loads(done.stdout)
-    return Cost(seconds, peak * 1024)
+    seconds, processor, peak = json.loads(done.stdout)
+    return Cost(seconds, processor, peak * 1024)
 
 
 def median(work: Sequence[Callable[[], Cost]], repeats: int) -> list[Cost]:
@@ -107,7 +112,11 @@ def median(work: Sequence[Callable[[], Cost]], repeats: int) -> list[Cost]:
         for slot, piece in zip(costs, work, strict=True):
             slot.append(piece())
     return [
-        Cost(statistics.median(c.seconds for c in slot), max(c.peak for c in slot))
+        Cost(
+            statistics.median(c.seconds for c in slot),
+            statistics.median(c.processor for c in slot),
+            max(c.peak for c in slot),
+        )
         for slot in costs
     ]
 
@@ -142,6 +151,7 @@ class Files:
     """Synthetic models of one size on disk."""
 
     folder: Path
+    results: Path
     size: str
     base: Path
     info: BaseInfo
@@ -192,7 +202,7 @@ class Files:
         return path
 
 
-def make_files(folder: Path, size: str) -> Files:
+def make_files(folder: Path, results: Path, size: str) -> Files:
     generator = torch.Generator().manual_seed(0)
     theta0 = {
         name: 0.02 * torch.randn(shape, generator=generator) for name, shape in shapes(size).items()
@@ -202,7 +212,7 @@ def make_files(folder: Path, size: str) -> Files:
     write_checkpoint(
         base, Checkpoint(Header("checkpoint", info, "synthetic", "", {}, 0, ""), theta0)
     )
-    return Files(folder, size, base, info, theta0)
+    return Files(folder, results, size, base, info, theta0)
 
 
 def largest_difference(one: Path, two: Path) -> float:
@@ -218,25 +228,57 @@ def bench_count(files: Files, methods: Sequence[str], counts: Sequence[int]) -> 
     for method in methods:
         for count in counts:
             vectors = [files.vector(number, 0.9) for number in range(count)]
-            out = files.folder / ("models" if method == "tall" else "out")
+            out = files.results / ("models" if method == "tall" else "out")
             cost = files.add(vectors, out, 0.3, "--method", method)
             print(f"add --method {method:<11} {count:>2} sparse vectors   {cost}")
 
 
-def bench_live(files: Files) -> None:
+def bench_live(files: Files, plot: Path | None) -> None:
     """Cost grows with the live entries: four vectors of several densities."""
-    for sparsity in (0.99, 0.95, 0.9, 0.8, 0.6, 0.0):
+    shares, costs, sizes = [], [], []
+    for sparsity in (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5):
         vectors = [files.vector(number, sparsity) for number in range(4)]
-        out = files.folder / "out"
+        out = files.results / "out"
         (cost,) = median([lambda: files.add(vectors, out, 0.3)], 3)  # noqa: B023
-        print(f"add, 4 vectors, {100 * (1 - sparsity):5.1f}% live   {cost}")
+        shares.append(100 * (1 - sparsity))
+        costs.append(cost)
+        sizes.append(sum(vector.stat().st_size for vector in vectors) / len(vectors))
+        share = sizes[-1] / files.base.stat().st_size
+        print(f"add, 4 vectors, {shares[-1]:5.1f}% live   {cost}   {share:.3f} of a dense file")
+    slope, start = statistics.linear_regression(shares, [cost.processor for cost in costs])
+    fit = statistics.correlation(shares, [cost.processor for cost in costs])
+    print(f"CPU seconds = {start:.2f} + {slope:.4f} per percent live, correlation {fit:.3f}")
+    if plot is not None:
+        plot_live(plot, files.size, shares, costs, sizes)
+
+
+def plot_live(
+    path: Path,
+    size: str,
+    shares: Sequence[float],
+    costs: Sequence[Cost],
+    sizes: Sequence[float],
+) -> None:
+    """Processor time and file size over the share of live entries."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(shares, [cost.processor for cost in costs], "o-")
+    left.set(ylabel="processor time of add, s", title=f"four vectors, {size}")
+    right.plot(shares, [size / 1e6 for size in sizes], "o-", color="tab:orange")
+    right.set(ylabel="size of one vector's file, MB", title="on disk")
+    for axes in (left, right):
+        axes.set(xlabel="live entries, %", xlim=(0, None), ylim=(0, None))
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
 
 
 def bench_ties(files: Files, count: int, repeats: int) -> None:
     """Global TIES against stacking everything in memory."""
     vectors = [files.vector(number, 0.0, storage="never") for number in range(count)]
     plain = [files.plain(number) for number in range(count)]
-    ours, theirs = files.folder / "ties.ours", files.folder / "ties.reference"
+    ours, theirs = files.results / "ties.ours", files.results / "ties.reference"
     mine, reference = median(
         [
             lambda: files.add(vectors, ours, 1, "--method", "ties"),
@@ -277,7 +319,7 @@ def bench_mergekit(files: Files, program: str, count: int, repeats: int) -> None
     """Task arithmetic side by side, then the largest difference of each method."""
     vectors = [files.vector(number, 0.9) for number in range(count)]
     tuned = [files.tuned(number, 0.9) for number in range(count)]
-    ours, theirs = files.folder / "kit.ours", files.folder / "kit.theirs"
+    ours, theirs = files.results / "kit.ours", files.results / "kit.theirs"
     config = mergekit_config(files, tuned, "task_arithmetic")
     mine, kit = median(
         [
@@ -287,7 +329,8 @@ def bench_mergekit(files: Files, program: str, count: int, repeats: int) -> None
         repeats,
     )
     print(f"add, {count} sparse vectors    {mine}   mergekit {kit}   time ratio "
-          f"{kit.seconds / mine.seconds:.1f} (reach 4)   memory ratio {mine.peak / kit.peak:.2f} "
+          f"{kit.seconds / mine.seconds:.1f}, CPU {kit.processor / mine.processor:.1f} (reach 4)   "
+          f"memory ratio {mine.peak / kit.peak:.2f} "
           "(reach 0.3)")  # fmt: skip
     flags = ("--dialect", "mergekit", "--method")
     few = ("--breadcrumbs-density", 0.3, "--breadcrumbs-outliers", 0.05)
@@ -310,11 +353,21 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--vectors", type=int, default=16, help="most vectors to merge")
     parser.add_argument("--mergekit", help="the program mergekit-pytorch")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="folder for what is merged; /dev/shm leaves out waiting for the disk, which talos "
+        "does before it is done and mergekit does not",
+    )
+    parser.add_argument("--plot", type=Path, help="picture of cost over live entries")
     parser.add_argument("--only", choices=("count", "live", "ties", "mergekit"))
     chosen = parser.parse_args()
     counts = [count for count in (2, 4, 8, 16) if count <= chosen.vectors]
-    with tempfile.TemporaryDirectory() as folder:
-        files = make_files(Path(folder), chosen.size)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=chosen.results) as results,
+    ):
+        files = make_files(Path(folder), Path(results), chosen.size)
         entries = sum(value.numel() for value in files.theta0.values())
         print(f"{chosen.size}, {entries / 1e6:.1f} M entries, torch {torch.__version__}, "
               f"{os.environ.get('OMP_NUM_THREADS', 'all')} threads")  # fmt: skip
@@ -322,7 +375,7 @@ def main() -> None:
         if chosen.only in (None, "count"):
             bench_count(files, ("sum", "ties", "dare", "breadcrumbs", "consensus"), counts)
         if chosen.only in (None, "live"):
-            bench_live(files)
+            bench_live(files, chosen.plot)
         if chosen.only in (None, "ties"):
             bench_ties(files, min(8, chosen.vectors), chosen.repeats)
         if chosen.mergekit and chosen.only in (None, "mergekit"):

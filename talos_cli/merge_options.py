@@ -1,8 +1,9 @@
-"""The merging method and the options of each, shared by ``add`` and ``negate``."""
+"""The merging method and the options of each, declared once for by ``add`` and ``negate``."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from typing import Annotated, Any
 
 import typer
 
@@ -21,79 +22,97 @@ MergeName = Annotated[
         callback=one_of("merging method", MERGE_METHODS),
     ),
 ]
-Dialect = Annotated[
-    str | None,
-    typer.Option(
-        help="ties, dare, breadcrumbs: semantics of the method's authors or of mergekit.",
-        metavar="official|mergekit",
-        show_default="official",
-    ),
-]
-Scope = Annotated[
-    str | None,
-    typer.Option(
-        help="ties, breadcrumbs: rank entries in the whole vector, their tensor or their row.",
-        metavar="global|tensor|row",
-        show_default="ties global, breadcrumbs row; mergekit tensor",
-    ),
-]
-TiesDensity = Annotated[
-    float | None,
-    typer.Option(help="ties: share of entries kept.", show_default="0.2; mergekit 1"),
-]
-TiesMerge = Annotated[
-    str | None,
-    typer.Option(
-        help="ties: divide by the number of agreeing entries, or not.",
-        metavar="mean|sum",
-        show_default="mean",
-    ),
-]
-DareDrop = Annotated[
-    float | None,
-    typer.Option(help="dare: probability of dropping an entry.", show_default="0.9; mergekit 0"),
-]
-BreadcrumbsOutliers = Annotated[
-    float | None,
-    typer.Option(
-        help="breadcrumbs: share of the largest entries left out.",
-        show_default="0.1; mergekit 0.01",
-    ),
-]
-BreadcrumbsDensity = Annotated[
-    float | None,
-    typer.Option(
-        help="breadcrumbs: share of entries kept below the outliers.",
-        show_default="0.2; mergekit 1",
-    ),
-]
-TallLambda = Annotated[
-    float | None,
-    typer.Option(
-        help="tall, consensus: how much a task's own change must outweigh the others'.",
-        show_default="0.4; tall --search: tuned per task",
-    ),
-]
-ConsensusThreshold = Annotated[
-    int | None,
-    typer.Option(help="consensus: tasks that must want an entry.", show_default="2"),
-]
-AdaMergingSteps = Annotated[
-    int | None,
-    typer.Option(help="adamerging: steps of learning.", show_default="500"),
-]
-AdaMergingLr = Annotated[
-    float | None,
-    typer.Option(help="adamerging: learning rate.", show_default="0.001"),
-]
-AdaMergingMax = Annotated[
-    float | None,
-    typer.Option(help="adamerging: largest coefficient.", show_default="1, times 1/(1−sparsity)"),
-]
-Transductive = Annotated[
-    bool,
-    typer.Option(
-        "--transductive",
-        help="adamerging: learn on test inputs, without labels, as its authors did.",
-    ),
-]
+
+NEGATING: dict[str, Any] = {
+    "dialect": Annotated[
+        str | None,
+        typer.Option(
+            help="ties, dare, breadcrumbs: semantics of the method's authors or of mergekit.",
+            metavar="official|mergekit",
+            show_default="official",
+        ),
+    ],
+    "scope": Annotated[
+        str | None,
+        typer.Option(
+            help="ties, breadcrumbs: rank entries in the whole vector, their tensor or their row.",
+            metavar="global|tensor|row",
+            show_default="ties global, breadcrumbs row; mergekit tensor",
+        ),
+    ],
+    "ties_density": Annotated[
+        float | None,
+        typer.Option(help="ties: share of entries kept.", show_default="0.2; mergekit 1"),
+    ],
+    "ties_merge": Annotated[
+        str | None,
+        typer.Option(
+            help="ties: divide by the number of agreeing entries, or not.",
+            metavar="mean|sum",
+            show_default="mean",
+        ),
+    ],
+    "dare_drop": Annotated[
+        float | None,
+        typer.Option(
+            help="dare: probability of dropping an entry.", show_default="0.9; mergekit 0"
+        ),
+    ],
+    "breadcrumbs_outliers": Annotated[
+        float | None,
+        typer.Option(
+            help="breadcrumbs: share of the largest entries left out.",
+            show_default="0.1; mergekit 0.01",
+        ),
+    ],
+    "breadcrumbs_density": Annotated[
+        float | None,
+        typer.Option(
+            help="breadcrumbs: share of entries kept below the outliers.",
+            show_default="0.2; mergekit 1",
+        ),
+    ],
+    "tall_lambda": Annotated[
+        float | None,
+        typer.Option(
+            help="tall, consensus: how much a task's own change must outweigh the others'.",
+            show_default="0.4; tall --search: tuned per task",
+        ),
+    ],
+    "consensus_threshold": Annotated[
+        int | None, typer.Option(help="consensus: tasks that must want an entry.", show_default="2")
+    ],
+}
+"""Options of the methods that go with ``negate``, by name."""
+
+ADDING: dict[str, Any] = NEGATING | {
+    "adamerging_steps": Annotated[
+        int | None, typer.Option(help="adamerging: steps of learning.", show_default="500")
+    ],
+    "adamerging_lr": Annotated[
+        float | None, typer.Option(help="adamerging: learning rate.", show_default="0.001")
+    ],
+    "adamerging_max": Annotated[
+        float | None,
+        typer.Option(
+            help="adamerging: largest coefficient.", show_default="1, times 1/(1−sparsity)"
+        ),
+    ],
+    "transductive": Annotated[
+        bool,
+        typer.Option(
+            "--transductive",
+            help="adamerging: learn on test inputs, without labels, as its authors did.",
+        ),
+    ],
+}
+"""Options of all methods, by name."""
+
+
+def use_large_pages() -> None:
+    """Have torch ask Linux for large memory pages, unless the environment says otherwise.
+
+    Merging makes and drops large tensors; fetching them page by page took a fifth of its time.
+    torch looks at its first large tensor.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
 
 import typer
 
@@ -164,6 +164,9 @@ _CONFIG = Annotated[
     ),
 ]
 
+Chosen: TypeAlias = Mapping[str, Any]
+"""Options of a method by name, ``None`` where one was not given; see ``command``."""
+
 
 def command(
     *,
@@ -171,6 +174,7 @@ def command(
     precision: bool = True,
     draws: bool = True,
     writes: bool = True,
+    method_options: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator that gives a command the shared options and reports its errors.
 
@@ -182,7 +186,10 @@ def command(
         precision: Whether dtype is among them.
         draws: Whether seed is among them.
         writes: Whether it writes files, and so takes force.
+        method_options: Annotated types by name of the options that single methods take; the
+            function gets them as one mapping ``method_options``, ``None`` being not given.
     """
+    chosen = method_options or {}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True).parameters
@@ -229,14 +236,28 @@ def command(
             data = {name: values.pop(name) for name in added if name in DATA_OPTIONS}
             rest = {name: values.pop(name) for name in added if name not in DATA_OPTIONS}
             shared = Shared(**rest, data=DataOptions(**data))
+            if chosen:
+                given = {name: values.pop(name) for name in chosen}
+                values["method_options"] = {
+                    name: None if value is False else value for name, value in given.items()
+                }
             with reported(debug=shared.debug), using_data(shared.data, shared.terminal, values):
                 function(**values, shared=shared)
 
-        parameters = [
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for parameter in own.values()
-            if parameter.name != "shared"
-        ]
+        parameters = []
+        for parameter in own.values():
+            if parameter.name == "method_options":
+                parameters += [
+                    inspect.Parameter(
+                        name,
+                        inspect.Parameter.KEYWORD_ONLY,
+                        default=False if get_args(kind)[0] is bool else None,
+                        annotation=kind,
+                    )
+                    for name, kind in chosen.items()
+                ]
+            elif parameter.name != "shared":
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
         everything = [*parameters, *added.values(), config]
         run.__signature__ = inspect.Signature(everything)  # type: ignore[attr-defined]
         run.__annotations__ = {item.name: item.annotation for item in everything}

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from talos_cli import merge_options, options
-from talos_cli.options import Shared, command
+from talos_cli.options import Chosen, Shared, command
 from talos_cli.render import Terminal, percent
 
 if TYPE_CHECKING:
     from talos_engine.workflows.editing import EditResult
 
 
-@command()
+@command(method_options=merge_options.ADDING)
 def add(
     *,
     vectors: Annotated[
@@ -23,19 +23,7 @@ def add(
     ],
     model: options.BaseModel = None,
     method: merge_options.MergeName = "sum",
-    dialect: merge_options.Dialect = None,
-    scope: merge_options.Scope = None,
-    ties_density: merge_options.TiesDensity = None,
-    ties_merge: merge_options.TiesMerge = None,
-    dare_drop: merge_options.DareDrop = None,
-    breadcrumbs_outliers: merge_options.BreadcrumbsOutliers = None,
-    breadcrumbs_density: merge_options.BreadcrumbsDensity = None,
-    tall_lambda: merge_options.TallLambda = None,
-    consensus_threshold: merge_options.ConsensusThreshold = None,
-    adamerging_steps: merge_options.AdaMergingSteps = None,
-    adamerging_lr: merge_options.AdaMergingLr = None,
-    adamerging_max: merge_options.AdaMergingMax = None,
-    transductive: merge_options.Transductive = False,
+    method_options: Chosen,
     coef: Annotated[
         list[float] | None,
         typer.Option(help="Coefficient: once for all vectors, or once per vector, any sign."),
@@ -72,26 +60,13 @@ def add(
     """
     from talos_engine.workflows.add import AddRequest, add_vectors, default_output
 
+    merge_options.use_large_pages()
     request = AddRequest(
         vectors=tuple(vectors),
         out=out or default_output(method, model, shared.pretrained, vectors[0]),
         model=model,
         method=method,
-        options={
-            "dialect": dialect,
-            "scope": scope,
-            "ties_density": ties_density,
-            "ties_merge": ties_merge,
-            "dare_drop": dare_drop,
-            "breadcrumbs_outliers": breadcrumbs_outliers,
-            "breadcrumbs_density": breadcrumbs_density,
-            "tall_lambda": tall_lambda,
-            "consensus_threshold": consensus_threshold,
-            "adamerging_steps": adamerging_steps,
-            "adamerging_lr": adamerging_lr,
-            "adamerging_max": adamerging_max,
-            "transductive": transductive or None,
-        },
+        options=method_options,
         coefs=tuple(coef or ()),
         search=search,
         tasks=tuple(task or ()),

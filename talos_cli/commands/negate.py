@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from talos_cli import merge_options, options
-from talos_cli.options import Shared, command
+from talos_cli.options import Chosen, Shared, command
 from talos_cli.render import percent
 
 
-@command()
+@command(method_options=merge_options.NEGATING)
 def negate(
     *,
     vector: Annotated[Path, typer.Argument(help="Task vector.", metavar="V", show_default=False)],
@@ -24,15 +24,7 @@ def negate(
             "--with", help="Vector of another task, for ties, tall, consensus; repeatable."
         ),
     ] = None,
-    dialect: merge_options.Dialect = None,
-    scope: merge_options.Scope = None,
-    ties_density: merge_options.TiesDensity = None,
-    ties_merge: merge_options.TiesMerge = None,
-    dare_drop: merge_options.DareDrop = None,
-    breadcrumbs_outliers: merge_options.BreadcrumbsOutliers = None,
-    breadcrumbs_density: merge_options.BreadcrumbsDensity = None,
-    tall_lambda: merge_options.TallLambda = None,
-    consensus_threshold: merge_options.ConsensusThreshold = None,
+    method_options: Chosen,
     coef: Annotated[
         float | None, typer.Option(help="Coefficient; the vector is subtracted times it.")
     ] = None,
@@ -81,23 +73,14 @@ def negate(
     from talos_engine.workflows.checkpoints import checkpoint_name
     from talos_engine.workflows.negate import NegateRequest, negate_vector
 
+    merge_options.use_large_pages()
     request = NegateRequest(
         vector=vector,
         out=out or Path(checkpoint_name("edited", model, shared.pretrained, vector)),
         model=model,
         method=method,
         others=tuple(others or ()),
-        options={
-            "dialect": dialect,
-            "scope": scope,
-            "ties_density": ties_density,
-            "ties_merge": ties_merge,
-            "dare_drop": dare_drop,
-            "breadcrumbs_outliers": breadcrumbs_outliers,
-            "breadcrumbs_density": breadcrumbs_density,
-            "tall_lambda": tall_lambda,
-            "consensus_threshold": consensus_threshold,
-        },
+        options=method_options,
         coef=coef,
         search=search,
         task=task,

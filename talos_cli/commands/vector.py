@@ -16,7 +16,13 @@ SPARSE = ("auto", "always", "never")
 @command(computes=False)
 def vector(
     *,
-    finetuned: Annotated[Path, typer.Option(help="Checkpoint of the fine-tuned model.")],
+    finetuned: Annotated[
+        Path,
+        typer.Option(
+            help="Fine-tuned model: a checkpoint of talos; with --model also a state dict of its "
+            "architecture (safetensors, .pt) or the folder of a LoRA adapter of peft."
+        ),
+    ],
     model: options.BaseModel = None,
     sparse: Annotated[
         str,
@@ -33,10 +39,10 @@ def vector(
     shared: Shared,
 ) -> None:
     """Subtract a base from a fine-tuned checkpoint; adding it again gives the same bits."""
-    from talos_engine.artifacts import read_checkpoint_header
+    from talos_engine.workflows.finetuned import recorded_task
     from talos_engine.workflows.vector import VectorRequest, make_vector
 
-    name = read_checkpoint_header(finetuned).task or finetuned.name.split(".")[0]
+    name = recorded_task(finetuned) or finetuned.name.split(".")[0]
     result = make_vector(
         VectorRequest(
             finetuned=finetuned,

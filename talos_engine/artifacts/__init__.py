@@ -51,10 +51,18 @@ from talos_engine.artifacts.tensor_folder import (
     open_tensors,
 )
 from talos_engine.artifacts.tensors import hash_tensors
-from talos_engine.artifacts.vector import TaskVector, VectorEntry, make_entry, restore
+from talos_engine.artifacts.vector import (
+    BITS_OF,
+    TaskVector,
+    VectorEntry,
+    VectorPiece,
+    make_entry,
+    restore,
+)
 from talos_engine.artifacts.vector_file import VectorFile, open_vector, read_vector, write_vector
 
 __all__ = [
+    "BITS_OF",
     "JSON",
     "KINDS",
     "LINEARIZED",
@@ -75,6 +83,7 @@ __all__ = [
     "TensorSpec",
     "VectorEntry",
     "VectorFile",
+    "VectorPiece",
     "artifact_bytes",
     "artifact_hash",
     "atomic_folder",

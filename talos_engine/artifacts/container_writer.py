@@ -7,11 +7,11 @@ same content gives the same bytes.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from zlib_ng.zlib_ng import crc32
 
 from talos_engine.artifacts.container import CHECKSUMS, MAX_HEADER_BYTES, METADATA, TensorSpec
 from talos_engine.artifacts.files import CHUNK_BYTES, StrPath, atomic_write, check_output
@@ -49,7 +49,7 @@ def write_tensors(
     check_output(path, force=force, needed_bytes=total)
 
     def write(temporary: Path) -> None:
-        checksums = [zlib.crc32(header)]
+        checksums = [crc32(header)]
         with temporary.open("wb") as file:
             file.write(len(header).to_bytes(8, "little"))
             file.write(header)
@@ -62,7 +62,7 @@ def write_tensors(
                 for begin in range(0, len(data), CHUNK_BYTES):
                     piece = data[begin : begin + CHUNK_BYTES]
                     file.write(piece)
-                    checksum = zlib.crc32(piece, checksum)
+                    checksum = crc32(piece, checksum)
                 checksums.append(checksum)
             file.seek(8 + at)
             file.write("".join(f"{checksum:08x}" for checksum in checksums).encode())

@@ -7,6 +7,7 @@ Here are the difference of one tensor and its exact undoing. Files are the affai
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -25,6 +26,24 @@ BITS_OF = {
     torch.float32: torch.int32,
     torch.float64: torch.int64,
 }
+
+
+@dataclass(frozen=True, eq=False)
+class VectorPiece:
+    """The changes within a range of a tensor's entries.
+
+    Args:
+        start: Flat position of the first entry of the range.
+        stop: Flat position after the last one.
+        positions: int64, shape (k,), strictly increasing, counted from ``start``; ``None`` where
+            every entry of the range has a change.
+        values: The changes there, shape (k,).
+    """
+
+    start: int
+    stop: int
+    positions: torch.Tensor | None
+    values: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +76,10 @@ class VectorEntry:
     def nnz(self) -> int:
         """Number of entries whose change is not zero; the same for dense and sparse storage."""
         return int(torch.count_nonzero(self.values))
+
+    def pieces(self) -> Iterator[VectorPiece]:
+        """The changes, all in one piece."""
+        yield VectorPiece(0, self.numel, self.index, self.values.reshape(-1))
 
     def dense(self) -> torch.Tensor:
         """The change of every entry, in the tensor's shape and the dtype of ``values``."""
@@ -96,6 +119,14 @@ class TaskVector:
             KeyError: it is not changed.
         """
         return self.entries[name]
+
+    def pieces(self, name: str) -> Iterator[VectorPiece]:
+        """Changes of parameter ``name`` in flat order.
+
+        Raises:
+            KeyError: it is not changed.
+        """
+        return self.entries[name].pieces()
 
 
 def make_entry(

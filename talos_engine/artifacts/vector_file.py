@@ -6,11 +6,13 @@ Where each part lies in the file is told in ``vector_layout``.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from talos_engine.artifacts.artifact_file import open_artifact, refuse_layout, write_artifact
+from talos_engine.artifacts.bitmap import bitmap_problem, split_bitmap
 from talos_engine.artifacts.container import TensorFile, TensorSpec, check_memory, open_tensor_file
 from talos_engine.artifacts.files import StrPath
 from talos_engine.artifacts.header import BaseInfo, Header
@@ -20,6 +22,7 @@ from talos_engine.artifacts.vector import (
     BITS_OF,
     TaskVector,
     VectorEntry,
+    VectorPiece,
     entry_problem,
     index_dtype,
     value_dtype,
@@ -67,6 +70,26 @@ class VectorFile:
             raise CorruptFileError(f"{self._file.path}: tensor {name!r} {problem}")
         return entry
 
+    def pieces(self, name: str) -> Iterator[VectorPiece]:
+        """Changes of parameter ``name`` in flat order, checked as by ``entry``.
+
+        A bitmap is unpacked range by range, so that positions stay in the processor's cache.
+
+        Raises:
+            KeyError: it is not changed.
+            CorruptFileError: as in ``entry``.
+            ArtifactError: as in ``entry``.
+        """
+        slot = self._slots[name]
+        if slot.form != "bits":
+            yield from self.entry(name).pieces()
+            return
+        values, bits = self._file.get(slot.key("values")), self._file.get(slot.key("bits"))
+        index, fixes = self._fixes(slot)
+        if problem := bitmap_problem(bits, values, index, fixes, slot.numel):
+            raise CorruptFileError(f"{self._file.path}: tensor {name!r} {problem}")
+        yield from split_bitmap(bits, values, slot.numel)
+
     def read(self) -> TaskVector:
         """The whole vector.
 
@@ -91,16 +114,18 @@ class VectorFile:
 
     def _stored(self, slot: Slot) -> VectorEntry:
         file = self._file
-        fix_index = torch.empty(0, dtype=torch.int64)
-        fix_values = torch.empty(0, dtype=slot.dtype)
-        if slot.fixes:
-            fix_index = file.get(slot.key("fix_index")).to(torch.int64)
-            fix_values = file.get(slot.key("fix_values"))
+        fix_index, fix_values = self._fixes(slot)
         if slot.form == "dense":
             values, index = file.get(slot.key("")).reshape(-1), None
         else:
             values, index = file.get(slot.key("values")), self._positions(slot)
         return VectorEntry(slot.shape, values, index, fix_index, fix_values)
+
+    def _fixes(self, slot: Slot) -> tuple[torch.Tensor, torch.Tensor]:
+        if not slot.fixes:
+            return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=slot.dtype)
+        index = self._file.get(slot.key("fix_index")).to(torch.int64)
+        return index, self._file.get(slot.key("fix_values"))
 
     def _positions(self, slot: Slot) -> torch.Tensor:
         if slot.form == "index":

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from talos_engine.artifacts import TaskVector, VectorEntry
+from talos_engine.artifacts import BITS_OF, TaskVector, VectorEntry, VectorPiece
 from talos_engine.merging.spec import Merge, VectorSource
 
 _BLOCK = 2**16  # entries that are worked on together, so that what lies between stays in the cache
@@ -66,7 +66,8 @@ def weighted_sum(entries: Sequence[tuple[float, VectorEntry]]) -> Tensor:
     """
     total = torch.zeros(entries[0][1].shape, dtype=torch.float64)
     for weight, entry in entries:
-        _add_entry(total, weight, entry)
+        for piece in entry.pieces():
+            _add_piece(total.view(-1), weight, piece)
     return total
 
 
@@ -86,19 +87,21 @@ def sum_changes(
         only: Position of the one vector to take, if not all.
     """
     total = torch.zeros(shape_of(vectors, name), dtype=torch.float64)
+    flat = total.view(-1)
     for position, (weight, vector) in enumerate(zip(weights, vectors, strict=True)):
         if name in vector.shapes and only in (None, position):
-            _add_entry(total, weight, vector.entry(name))
+            for piece in vector.pieces(name):
+                _add_piece(flat, weight, piece)
     return total
 
 
-def _add_entry(total: Tensor, weight: float, entry: VectorEntry) -> None:
-    flat = total.view(-1)
-    values = entry.values.reshape(-1).double() * weight
-    if entry.index is None:
-        flat += values
+def _add_piece(flat: Tensor, weight: float, piece: VectorPiece) -> None:
+    values = piece.values.double() * weight
+    part = flat[piece.start : piece.stop]
+    if piece.positions is None:
+        part += values
     else:
-        flat.index_add_(0, entry.index, values)
+        part.index_add_(0, piece.positions, values)
 
 
 def sum_processed(
@@ -154,8 +157,15 @@ def apply_delta(theta0: Tensor, delta: Tensor, coef: float) -> Tensor:
     blocks = (each.reshape(-1).split(_BLOCK) for each in (theta0, delta, result))
     for start, change, moved in zip(*blocks, strict=True):
         step = change * coef
-        torch.where(step == 0, start, (start + step).to(start.dtype), out=moved)
+        moved.copy_(start + step)
+        if _has_negative_zero(start):  # the only numbers that adding 0.0 would change
+            torch.where(step == 0, start, moved, out=moved)
     return result
+
+
+def _has_negative_zero(block: Tensor) -> bool:
+    bits = block.view(BITS_OF[block.dtype])
+    return bool((bits == torch.iinfo(bits.dtype).min).any())
 
 
 def apply_deltas(

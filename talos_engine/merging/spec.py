@@ -7,14 +7,14 @@ that no more than one tensor of one vector has to be in memory, however many vec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from talos_engine.artifacts import Header, VectorEntry
+from talos_engine.artifacts import Header, VectorEntry, VectorPiece
 from talos_engine.configuration import Method
 from talos_engine.progress import Progress, silent
 from talos_engine.registry import Registry
@@ -45,6 +45,10 @@ class VectorSource(Protocol):
 
     def entry(self, name: str) -> VectorEntry:
         """The change of one tensor."""
+        ...
+
+    def pieces(self, name: str) -> Iterator[VectorPiece]:
+        """The change of one tensor, range by range in flat order, for what takes no more."""
         ...
 
 

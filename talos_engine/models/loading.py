@@ -174,6 +174,15 @@ class OpenBase:
         """The tensors with their identity; each is read once, for its hash, when first asked."""
         return self.identify(self.tensors)
 
+    def matching(self, base_hash: str) -> BaseInfo | None:
+        """The identity of these tensors, or of what they were made from, that has this hash.
+
+        Where a checkpoint records that base as its own nothing is read.
+        """
+        if self.origin is not None and self.origin.hash == base_hash:
+            return self.origin
+        return self.weights.matching(base_hash)
+
 
 @contextmanager
 def open_base(

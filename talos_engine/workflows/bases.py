@@ -9,30 +9,47 @@ from typing import Any
 from talos_engine.artifacts import LINEARIZED, BaseInfo, Header, TensorSpec, common_evaluation
 from talos_engine.errors import MismatchError
 from talos_engine.merging.spec import VectorSource
+from talos_engine.models.loading import OpenBase
 from talos_engine.models.spec import BaseWeights
 from talos_engine.models.structure import EncoderStructure
 
 
-def check_base(weights: BaseWeights, base: BaseInfo, path: Path) -> BaseInfo:
+def check_base(weights: BaseWeights | OpenBase, base: BaseInfo, path: Path) -> BaseInfo:
     """The identity among the weights' own that an artifact was made for.
+
+    Weights that are not read yet are only read where what they record does not tell.
 
     Raises:
         MismatchError: it was made for another base; prints both hashes.
     """
     found = weights.matching(base.hash)
     if found is None:
+        info = _read(weights).info
         raise MismatchError(
             f"{path} was made for another base: it records {base.name} {base.hash[:12]}, "
-            f"the model given is {weights.info.name} {weights.info.hash[:12]}",
+            f"the model given is {info.name} {info.hash[:12]}",
             "pass the model it was made from with --model",
         )
+    check_architecture(found, base, path)
+    return found
+
+
+def check_architecture(found: BaseInfo, base: BaseInfo, path: Path) -> None:
+    """Raise unless a model at hand has the architecture that an artifact records.
+
+    Raises:
+        MismatchError: it has another; the first difference is named.
+    """
     differs = _first_difference(base.architecture, found.architecture)
     if differs:
         raise MismatchError(
             f"{path} was made for these weights in another architecture: {differs}",
             "leave out --model, or name the weights as when it was made, as --pretrained TAG=FILE",
         )
-    return found
+
+
+def _read(weights: BaseWeights | OpenBase) -> BaseWeights:
+    return weights.weights if isinstance(weights, OpenBase) else weights
 
 
 def _first_difference(
@@ -115,21 +132,21 @@ def check_encoder_only(names: Iterable[str], structure: EncoderStructure, what: 
 
 
 def vectors_evaluation(
-    paths: Sequence[Path], headers: Sequence[Header], weights: BaseWeights
+    paths: Sequence[Path], headers: Sequence[Header], weights: BaseWeights | OpenBase
 ) -> str:
     """How what is made of these vectors must be evaluated: ``plain`` or ``linearized``.
 
     Args:
         paths: Files of the vectors, at least one, all of one base.
         headers: Their headers.
-        weights: What they are applied to.
+        weights: What they are applied to; only read for vectors of linearized models.
 
     Raises:
         MismatchError: they are of both kinds, or linearized and of another base than the weights.
     """
     evaluation = common_evaluation(dict(zip(paths, headers, strict=True)))
     if evaluation == LINEARIZED:
-        check_expansion_point(weights, headers[0].base, paths[0])
+        check_expansion_point(_read(weights), headers[0].base, paths[0])
     return evaluation
 
 

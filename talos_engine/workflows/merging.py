@@ -6,17 +6,19 @@ Headers come first: every key, shape, dtype and recorded base is compared before
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from talos_engine.artifacts import (
     BaseInfo,
     Header,
-    TensorSpec,
     VectorFile,
     file_hash,
     inspect_kind,
@@ -26,7 +28,7 @@ from talos_engine.artifacts import (
 from talos_engine.errors import OptionError
 from talos_engine.merging.ops import apply_delta, listed_names
 from talos_engine.merging.spec import Combine, MergeEntry
-from talos_engine.models.loading import open_base
+from talos_engine.models.loading import OpenBase, open_base
 from talos_engine.models.spec import BaseWeights
 from talos_engine.workflows.bases import (
     check_base,
@@ -50,17 +52,15 @@ class MergeInputs:
         vectors: In the fixed order of merging.
         paths: Their files, in the same order.
         order: Position of each of them among the files given.
-        weights: θ0; a checkpoint's tensors are read when asked for.
-        specs: Dtype and shape of every tensor of θ0.
-        base: Which of the identities of ``weights`` the vectors were made from.
+        model: θ0; a checkpoint's tensors are read when asked for.
+        base: Which of the identities of ``model`` the vectors were made from.
         evaluation: How what is made of them must be evaluated: ``plain`` or ``linearized``.
     """
 
     vectors: tuple[VectorFile, ...]
     paths: tuple[Path, ...]
     order: tuple[int, ...]
-    weights: BaseWeights
-    specs: Mapping[str, TensorSpec]
+    model: OpenBase
     base: BaseInfo
     evaluation: str
 
@@ -68,6 +68,17 @@ class MergeInputs:
     def names(self) -> tuple[str, ...]:
         """Names of the tensors that any vector lists."""
         return listed_names(self.vectors)
+
+    @property
+    def weights(self) -> BaseWeights:
+        """θ0 with its identity; whose hash takes a pass over a checkpoint's tensors."""
+        return self.model.weights
+
+    @functools.cached_property
+    def hashes(self) -> Mapping[Path, str]:
+        """SHA-256 of every vector's file, several at a time."""
+        with ThreadPoolExecutor(min(len(self.paths), torch.get_num_threads() + 1)) as pool:
+            return dict(zip(self.paths, pool.map(file_hash, self.paths), strict=True))
 
     def resident(self) -> BaseWeights:
         """θ0 in memory, as a model needs it."""
@@ -80,7 +91,7 @@ class MergeInputs:
             "task": header.task,
             "method": header.method,
             "coef": coef,
-            "sha256": file_hash(self.paths[position]),
+            "sha256": self.hashes[self.paths[position]],
         }
 
 
@@ -115,17 +126,15 @@ def open_inputs(
             check_base(base.weights, vectors[0].header.base, paths[0])
         for path, vector in zip(paths, vectors, strict=True):
             check_entries(path, vector, base.specs)
-        weights = base.weights
-        identity = check_base(weights, vectors[0].header.base, paths[0])
+        identity = check_base(base, vectors[0].header.base, paths[0])
         order = merge_order(vectors, coefs)
         yield MergeInputs(
             vectors=tuple(vectors[position] for position in order),
             paths=tuple(paths[position] for position in order),
             order=tuple(order),
-            weights=weights,
-            specs=base.specs,
+            model=base,
             base=identity,
-            evaluation=vectors_evaluation(paths, [vector.header for vector in vectors], weights),
+            evaluation=vectors_evaluation(paths, [vector.header for vector in vectors], base),
         )
 
 
@@ -139,8 +148,8 @@ def choose_edit(method: MergeEntry, inputs: MergeInputs, combine: Combine, coef:
         coef: α.
     """
     (first, *others) = inputs.vectors
-    own = inputs.weights.info.hash == first.header.base.hash
-    if method.exact_for_one and not others and coef == 1.0 and own:
+    alone = method.exact_for_one and not others and coef == 1.0
+    if alone and inputs.weights.info.hash == first.header.base.hash:
         return lambda name, theta0: restore(theta0, first.entry(name))
     return lambda name, theta0: apply_delta(theta0, combine(name), coef)
 
@@ -173,14 +182,14 @@ def write_edited(
     }
 
     def tensor(name: str) -> Tensor:
-        theta0 = inputs.weights.tensors[name]
+        theta0 = inputs.model.tensors[name]
         return edit(name, theta0) if name in edited else theta0
 
     stream_model(
         out,
         inputs.weights,
         Header(kind="checkpoint", base=inputs.base, data="", **fields),
-        inputs.specs,
+        inputs.model.specs,
         tensor,
         force=common.force,
         companions=companions,

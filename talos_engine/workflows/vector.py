@@ -6,21 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from talos_engine.artifacts import (
-    LINEARIZED,
     Header,
     TaskVector,
-    artifact_hash,
     check_distinct,
     check_output,
     make_entry,
-    read_checkpoint,
-    recorded_evaluation,
     write_vector,
 )
 from talos_engine.configuration import check_choice
 from talos_engine.errors import ArtifactError, CorruptFileError, MismatchError
-from talos_engine.workflows.bases import check_base, check_expansion_point
-from talos_engine.workflows.opening import Common, resolve_model
+from talos_engine.workflows.finetuned import read_finetuned
+from talos_engine.workflows.opening import Common
 
 SPARSE_CHOICES = ("auto", "always", "never")
 
@@ -30,9 +26,9 @@ class VectorRequest:
     """What to subtract.
 
     Args:
-        finetuned: Checkpoint file of θ*.
+        finetuned: θ*, see ``read_finetuned``.
         out: The vector file to write.
-        model: The base θ0; ``None`` takes the one that the checkpoint records.
+        model: The base θ0; ``None`` takes the one that a checkpoint of ours records.
         sparse: ``auto`` stores each tensor the smaller way, ``always`` and ``never`` force one.
         common: Overwriting.
     """
@@ -73,23 +69,18 @@ def make_vector(request: VectorRequest) -> VectorResult:
     check_choice("sparse", request.sparse, SPARSE_CHOICES)
     check_distinct({"--out": request.out}, [request.finetuned])
     check_output(request.out, force=request.common.force)
-    checkpoint = read_checkpoint(request.finetuned)
-    weights = resolve_model(request.model, [checkpoint.header.base], request.common.pretrained)
-    check_base(weights, checkpoint.header.base, request.finetuned)
-    evaluation = recorded_evaluation(checkpoint.header, request.finetuned)
-    if evaluation == LINEARIZED:
-        check_expansion_point(weights, checkpoint.header.base, request.finetuned)
-    theta0 = weights.tensors
-    for name in sorted(theta0.keys() | checkpoint.tensors.keys()):
-        if name not in theta0 or name not in checkpoint.tensors:
-            where = "the checkpoint" if name not in checkpoint.tensors else "the base"
+    found = read_finetuned(request.finetuned, request.model, request.common.pretrained)
+    theta0 = found.weights.tensors
+    for name in sorted(theta0.keys() | found.tensors.keys()):
+        if name not in theta0 or name not in found.tensors:
+            where = "the checkpoint" if name not in found.tensors else "the base"
             raise MismatchError(f"{request.finetuned}: {name!r} is missing in {where}")
     entries = {}
     for name, base in theta0.items():
         try:
             entry = make_entry(
                 base,
-                checkpoint.tensors[name],
+                found.tensors[name],
                 sparse=request.sparse,  # type: ignore[arg-type]
                 name=name,
             )
@@ -97,20 +88,14 @@ def make_vector(request: VectorRequest) -> VectorResult:
             raise type(error)(f"{request.finetuned}: {error.message}", error.hint) from error
         if entry is not None:
             entries[name] = entry
-    mask = checkpoint.header.config.get("mask")
     header = Header(
         kind="vector",
-        base=weights.info,
-        method=checkpoint.header.method,
-        task=checkpoint.header.task,
-        config={
-            "sparsity": mask["sparsity"] if isinstance(mask, dict) else 0.0,
-            "finetuned": checkpoint.header.config,
-            "finetuned_hash": artifact_hash(request.finetuned),
-            "evaluation": evaluation,
-        },
-        seed=checkpoint.header.seed,
-        data=checkpoint.header.data,
+        base=found.weights.info,
+        method=found.method,
+        task=found.task,
+        config=dict(found.config),
+        seed=found.seed,
+        data=found.data,
     )
     write_vector(request.out, TaskVector(header, entries), force=request.common.force)
     squared = sum(float(entry.values.double().square().sum()) for entry in entries.values())

@@ -30,6 +30,7 @@ from talos_engine.artifacts import (
     write_checkpoint,
     write_vector,
 )
+from talos_engine.artifacts.container import TensorFile
 from talos_engine.errors import CorruptFileError, MismatchError, OptionError, OutputError
 from talos_engine.workflows.add import AddRequest, add_vectors
 from talos_engine.workflows.negate import NegateRequest, negate_vector
@@ -432,3 +433,23 @@ def test_numbers_that_are_none_are_refused_by_name(
     with pytest.raises(CorruptFileError, match="plain: tensor 'b' holds NaN or Inf"):
         world.add(method, [world.vectors()[0], tmp_path / "plain"][::-1], [1.0])
     assert not (tmp_path / "merged").exists()
+
+
+def test_a_base_that_records_its_origin_is_read_once(
+    toy_files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "base"
+    add_vectors(AddRequest((toy_files.vector("a"),), base, coefs=(0.0,), common=CPU))
+    reads: list[str] = []
+    get = TensorFile.get
+
+    def counted(file: TensorFile, name: str) -> Tensor:
+        if str(file.path) == str(base):
+            reads.append(name)
+        return get(file, name)
+
+    monkeypatch.setattr(TensorFile, "get", counted)
+    vectors = (toy_files.vector("a"), toy_files.vector("b"))
+    request = AddRequest(vectors, tmp_path / "merged", str(base), coefs=(0.5,), common=CPU)
+    add_vectors(request)
+    assert sorted(reads) == sorted(read_checkpoint(tmp_path / "merged").tensors)

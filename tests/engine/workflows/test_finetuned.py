@@ -1,0 +1,88 @@
+"""Vectors from what other tools write: state dicts, adapters, and any two checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from talos_engine.artifacts import read_checkpoint, read_vector, restore
+from talos_engine.errors import ArtifactError, MismatchError, OptionError
+from talos_engine.models.adapters import CONFIG, WEIGHTS
+from talos_engine.models.loading import load_weights
+from talos_engine.workflows.vector import VectorRequest, make_vector
+
+
+def restored(vector: Path, base: str) -> dict[str, torch.Tensor]:
+    """θ0 + τ."""
+    theta0 = load_weights(base).tensors
+    entries = read_vector(vector).entries
+    return {
+        name: restore(value, entries[name]) if name in entries else value
+        for name, value in theta0.items()
+    }
+
+
+@pytest.mark.parametrize("form", ["safetensors", "pt", "nested"])
+def test_a_state_dict_gives_the_vector_of_its_checkpoint(
+    toy_files: Any, tmp_path: Path, form: str
+) -> None:
+    ours = toy_files.checkpoint("a", "talos")
+    tensors = dict(read_checkpoint(ours).tensors)
+    other = tmp_path / f"other.{form}"
+    if form == "safetensors":
+        save_file(tensors, other)
+    else:
+        torch.save({"state_dict": tensors} if form == "nested" else tensors, other)
+    out = tmp_path / "v"
+    make_vector(VectorRequest(other, out, model="toy-clip"))
+    found, expected = read_vector(out), read_vector(toy_files.vector("a", "talos"))
+    assert found.header.method == "external"
+    assert found.header.base == expected.header.base
+    assert found.entries.keys() == expected.entries.keys()
+    for name, entry in expected.entries.items():
+        assert torch.equal(found.entries[name].dense(), entry.dense())
+
+
+def test_files_without_our_header_need_a_model(tmp_path: Path) -> None:
+    save_file({"w": torch.zeros(2)}, tmp_path / "other")
+    with pytest.raises(OptionError, match="does not tell its base"):
+        make_vector(VectorRequest(tmp_path / "other", tmp_path / "v"))
+    with pytest.raises(MismatchError, match="does not fit the architecture"):
+        make_vector(VectorRequest(tmp_path / "other", tmp_path / "v", model="toy-clip"))
+
+
+def test_a_pickled_module_is_refused_with_a_way_to_convert(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    with pytest.raises(ArtifactError, match="never run") as caught:
+        make_vector(VectorRequest(tmp_path / "module.pt", tmp_path / "v", model="toy-clip"))
+    assert "state_dict" in caught.value.hint
+    assert not (tmp_path / "v").exists()
+
+
+def test_an_adapter_gives_its_product(tmp_path: Path) -> None:
+    theta0 = load_weights("toy-clip").tensors
+    name = next(name for name in theta0 if name.endswith("c_fc.weight"))
+    rows, columns = theta0[name].shape
+    up, down = torch.randn(rows, 2), torch.randn(2, columns)
+    stem = f"base_model.model.{name.removesuffix('.weight')}"
+    save_file({f"{stem}.lora_A.weight": down, f"{stem}.lora_B.weight": up}, tmp_path / WEIGHTS)
+    (tmp_path / CONFIG).write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 1}))
+    out = tmp_path / "v"
+    make_vector(VectorRequest(tmp_path, out, model="toy-clip"))
+    assert list(read_vector(out).entries) == [name]
+    expected = (theta0[name].double() + 0.5 * up.double() @ down.double()).float()
+    assert torch.equal(restored(out, "toy-clip")[name], expected)
+
+
+def test_a_vector_leads_from_one_checkpoint_to_another(toy_files: Any, tmp_path: Path) -> None:
+    first, second = toy_files.checkpoint("a", "talos"), toy_files.checkpoint("b", "talos")
+    out = tmp_path / "v"
+    make_vector(VectorRequest(second, out, model=str(first)))
+    found = restored(out, str(first))
+    for name, value in read_checkpoint(second).tensors.items():
+        assert torch.equal(found[name], value)

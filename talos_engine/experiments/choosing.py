@@ -39,7 +39,9 @@ def choose(choice: Choice, folder: Path, out: str) -> None:
         found["accuracy"].append(_negated_accuracy(folder / path))
         found["reports"].append(path)
     candidates = [
-        {**found, "mean": statistics.fmean(found["accuracy"])} for found in compared.values()
+        # Rounded, so that sums of the same counts in another order are equal.
+        {**found, "mean": round(statistics.fmean(found["accuracy"]), 12)}
+        for found in compared.values()
     ]
     best = min(candidates, key=lambda found: float(found["mean"]))  # the first of equals
     content = {

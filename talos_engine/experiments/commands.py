@@ -17,13 +17,13 @@ class CommandShape:
 
     Args:
         suffix: Ending of the name of its output.
-        threads: Whether it takes ``--threads``.
+        computes: Whether it runs a model, and so takes ``--threads``, ``--device`` and the like.
         companions: Ending of files that it writes beside its output, by the name under which a
             recipe refers to them, with the option that makes it write them.
     """
 
     suffix: str
-    threads: bool = True
+    computes: bool = True
     companions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -32,17 +32,17 @@ _SEARCHED = {"search": (".search.json", "search")}
 COMMANDS: Mapping[str, CommandShape] = {
     "calibrate": CommandShape(".mask.safetensors"),
     "finetune": CommandShape(".ckpt.safetensors"),
-    "vector": CommandShape(".vector.safetensors", threads=False),
+    "vector": CommandShape(".vector.safetensors", computes=False),
     "add": CommandShape(".safetensors", companions=_SEARCHED),
     "negate": CommandShape(".safetensors", companions=_SEARCHED),
     "evaluate": CommandShape(".json"),
     "disentangle": CommandShape(".json"),
     "profile": CommandShape(".json"),
-    "inspect": CommandShape(".json", threads=False),
-    "mask union": CommandShape(".mask.safetensors", threads=False),
-    "mask intersect": CommandShape(".mask.safetensors", threads=False),
-    "mask subtract": CommandShape(".mask.safetensors", threads=False),
-    CHOOSE: CommandShape(".json", threads=False),
+    "inspect": CommandShape(".json", computes=False),
+    "mask union": CommandShape(".mask.safetensors", computes=False),
+    "mask intersect": CommandShape(".mask.safetensors", computes=False),
+    "mask subtract": CommandShape(".mask.safetensors", computes=False),
+    CHOOSE: CommandShape(".json", computes=False),
 }
 
 RESERVED = frozenset({"out", "force", "resume", "quiet", "json", "debug", "dry-run", "config"})

@@ -122,7 +122,7 @@ class _Builder:
         self._building.append(identifier)
         table = self.recipe.steps[group]
         stem = f"artifacts/{group}/{path or group}"
-        parts = StepParts(table, variables, self.settings, stem, self.refer)
+        parts = StepParts(table, variables, self.settings, self.recipe.common, stem, self.refer)
         step = parts.step(identifier)
         self._building.pop()
         self.steps[identifier] = step

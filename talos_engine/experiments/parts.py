@@ -21,8 +21,8 @@ class StepParts:
     Args:
         table: What the recipe says of its group.
         variables: Values of its variables.
-        settings: The recipe's; ``threads`` is given to every command that takes it, so that
-            results do not depend on how many steps run at a time.
+        settings: The recipe's.
+        common: Options of every step that runs a model, where its table does not have them.
         stem: Path of its outputs, up to their endings.
         refer: Finds the steps that a reference means, with the path of the output it names.
     """
@@ -32,6 +32,7 @@ class StepParts:
         table: StepTable,
         variables: Mapping[str, Any],
         settings: Mapping[str, Any],
+        common: Mapping[str, Any],
         stem: str,
         refer: Refer,
     ) -> None:
@@ -39,7 +40,7 @@ class StepParts:
         self.variables = variables
         self.stem = stem
         self.names = {**settings, **variables}
-        self.threads = settings.get("threads", 0)
+        self.common = common
         self.refer = refer
         self.words: list[Word] = []
         self.inputs: dict[str, Mapping[str, Any]] = {}
@@ -67,8 +68,10 @@ class StepParts:
             for name, (suffix, option) in shape.companions.items():
                 if f"--{option}" in self.words:
                     self.outputs[name] = f"{self.stem}{suffix}"
-            if shape.threads and self.threads and "threads" not in self.table.options:
-                self.words += ["--threads", format_value(self.threads)]
+            if shape.computes:
+                for name, value in self.common.items():
+                    if name not in self.table.options:
+                        self._add(f"--{name}", value, f"{self.table.source}: [common] {name}")
             self.words += ["--out", self.outputs["out"]]
         return Step(
             id=identifier,

@@ -23,6 +23,7 @@ _TOP = {
     "description": str,
     "include": list,
     "settings": dict,
+    "common": dict,
     "steps": dict,
     "results": dict,
 }
@@ -53,6 +54,7 @@ class _Gathered:
     """What files have declared so far."""
 
     settings: dict[str, Any] = field(default_factory=dict)
+    common: dict[str, Any] = field(default_factory=dict)
     steps: dict[str, StepTable] = field(default_factory=dict)
     results: dict[str, ResultTable] = field(default_factory=dict)
     read: dict[Path, dict[str, Any]] = field(default_factory=dict)
@@ -91,6 +93,7 @@ def read_recipe(path: Path, settings: Mapping[str, Any] | None = None) -> Recipe
         title=own.get("title", own.get("name", path.stem)),
         description=own.get("description", ""),
         settings=gathered.settings,
+        common=gathered.common,
         steps=gathered.steps,
         results=gathered.results,
         own=frozenset(own.get("steps", {})),
@@ -136,6 +139,7 @@ def _gather(path: Path, content: Mapping[str, Any], into: _Gathered, above: Sequ
     for name, value in content.get("settings", {}).items():
         _check_name(name, f"{path}: [settings]")
         into.settings[name] = value
+    into.common |= content.get("common", {})
     for name, table in content.get("steps", {}).items():
         step = _read_step(name, table, path, into.steps)
         _check_new(name, into.steps, path, "steps")

@@ -83,6 +83,7 @@ class Recipe:
         title: For people.
         description: For people.
         settings: Values that its tables share, changed by ``--set``.
+        common: Options of every step that runs a model, by long name.
         steps: By name, those of included files too.
         results: By name, those of included files too.
         own: Names of the steps that its own file declares; the others run where they are needed.
@@ -95,6 +96,7 @@ class Recipe:
     title: str
     description: str
     settings: Mapping[str, Any]
+    common: Mapping[str, Any]
     steps: Mapping[str, StepTable]
     results: Mapping[str, ResultTable]
     own: frozenset[str]

@@ -59,6 +59,7 @@ def recipe_hash(recipe: Recipe) -> str:
     """SHA-256 of all that a recipe says, its included files and settings among it."""
     content = {
         "settings": recipe.settings,
+        "common": recipe.common,
         "steps": {name: asdict(table) for name, table in recipe.steps.items()},
         "results": {name: asdict(table) for name, table in recipe.results.items()},
     }

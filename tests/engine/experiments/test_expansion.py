@@ -12,6 +12,7 @@ from talos_engine.experiments.steps import ChosenWord
 BASE = """
 [settings]
 tasks = ["a", "b"]
+[common]
 threads = 2
 [steps.train]
 command = "finetune"

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,30 +123,3 @@ class Laboratory:
             for path in sorted(root.rglob("*"))
             if path.is_file()
         }
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Laboratory:
-    """A laboratory in an empty folder."""
-    return Laboratory(tmp_path)
-
-
-@pytest.fixture
-def evaluated() -> Callable[..., dict[str, Any]]:
-    """``evaluated({"a": (3, 4)}, {"a": (1, 4)})``: what ``talos evaluate`` writes of some models."""
-
-    def make(*models: Mapping[str, tuple[int, int]], paths: Sequence[str] = ()) -> dict[str, Any]:
-        return {
-            "results": [
-                {
-                    "input": {"path": paths[number]} if paths else None,
-                    "tasks": {
-                        task: {"accuracy": correct / n, "correct": correct, "n": n}
-                        for task, (correct, n) in model.items()
-                    },
-                }
-                for number, model in enumerate(models)
-            ]
-        }
-
-    return make

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from talos_engine.experiments.running import Prepared, RunRequest, RunResult, prepare, run
 from talos_engine.experiments.scheduling import Outcome
 from talos_engine.experiments.steps import Step

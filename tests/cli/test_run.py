@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+import typer.main
 
 RECIPE = """
 title = "two masks"
@@ -76,7 +77,11 @@ def test_a_dry_run_tells_and_writes_nothing(
     ("old", "new", "told"),
     [
         ("batch-size = 8", "batch-sizes = 8", "[steps.train]: No such option"),
-        ('method = ["random"]', 'method = ["rndm"]', "[steps.mask]: Invalid value for '--method'"),
+        (
+            'method = "{method}" }',
+            'method = "rndm" }',
+            "[steps.mask]: Invalid value for '--method'",
+        ),
         ("sparsity = 0.9, ", "", "[steps.mask]: Missing option '--sparsity'"),
         ("steps = 2", 'steps = "two"', "[steps.train]: Invalid value for '--steps'"),
         ('kind = "single-task"', 'kind = "single"', "no kind of result named 'single'"),
@@ -94,6 +99,29 @@ def test_what_cannot_be_run_is_refused_before_anything_runs(
     assert "recipe.toml" in done.plain_err
     assert told in done.plain_err
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
+
+
+def test_recipes_know_every_command_that_writes_a_file() -> None:
+    from talos_cli.main import app
+    from talos_engine.experiments.commands import CHOOSE, COMMANDS
+
+    def leaves(group: Any, prefix: str = "") -> dict[str, Any]:
+        found = {}
+        for name, command in group.commands.items():
+            inner = leaves(command, f"{prefix}{name} ") if hasattr(command, "commands") else {}
+            found |= inner or {f"{prefix}{name}": command}
+        return found
+
+    flags = {
+        name: {flag for parameter in command.params for flag in parameter.opts}
+        for name, command in leaves(typer.main.get_command(app)).items()
+    }
+    writing = {name for name, own in flags.items() if {"--out", "--force"} <= own}
+    assert writing <= COMMANDS.keys() - {CHOOSE} <= flags.keys()
+    for name in COMMANDS.keys() - {CHOOSE}:
+        assert COMMANDS[name].computes == ("--threads" in flags[name])
+        for _, option in COMMANDS[name].companions.values():
+            assert f"--{option}" in flags[name]
 
 
 def test_settings_from_the_command_line(talos: Callable[..., Any], recipe: Path) -> None:

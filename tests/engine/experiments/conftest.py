@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from talos_engine.experiments.running import Prepared, RunRequest, RunResult, prepare, run
 from talos_engine.experiments.scheduling import Outcome
 from talos_engine.experiments.steps import Step
@@ -121,3 +123,9 @@ class Laboratory:
             for path in sorted(root.rglob("*"))
             if path.is_file()
         }
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Laboratory:
+    """A laboratory in an empty folder."""
+    return Laboratory(tmp_path)

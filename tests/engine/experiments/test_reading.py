@@ -27,6 +27,12 @@ def test_a_recipe_with_includes(lab: Any) -> None:
     assert recipe.text == path.read_bytes()
 
 
+def test_common_options_of_a_file_beat_those_of_the_files_it_includes(lab: Any) -> None:
+    lab.write("[common]\nthreads = 1\nseed = 2\n" + STEP, "base.toml")
+    recipe = read_recipe(lab.write('include = ["base.toml"]\n[common]\nthreads = 4\n'))
+    assert recipe.common == {"threads": 4, "seed": 2}
+
+
 def test_a_file_included_twice_is_read_once(lab: Any) -> None:
     lab.write(STEP, "base.toml")
     lab.write('include = ["base.toml"]', "one.toml")

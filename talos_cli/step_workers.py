@@ -37,6 +37,8 @@ _PRELOADED = (
     ),
 )  # fmt: skip
 
+_END_S = 10.0  # how long a killed process may take to be gone
+
 
 class StepWorkers:
     """Starts commands for a scheduler.
@@ -96,7 +98,7 @@ class StepProcess:
                 with suppress(ProcessLookupError):
                     os.kill(self._process.pid, number)
         if kill:
-            self._process.join()
+            self._process.join(_END_S)
 
 
 @contextmanager

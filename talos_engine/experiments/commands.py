@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, CommandShape] = {
     "disentangle": CommandShape(".json"),
     "profile": CommandShape(".json"),
     "inspect": CommandShape(".json", computes=False),
+    "export": CommandShape("", computes=False),
     "mask union": CommandShape(".mask.safetensors", computes=False),
     "mask intersect": CommandShape(".mask.safetensors", computes=False),
     "mask subtract": CommandShape(".mask.safetensors", computes=False),

@@ -20,6 +20,7 @@ from talos_cli.commands import (
     negate,
     profile,
     report,
+    run,
     vector,
 )
 from talos_engine import __version__
@@ -57,6 +58,7 @@ app.command("negate")(negate.negate)
 app.command("evaluate", cls=evaluate.Evaluate)(evaluate.evaluate)
 app.command("disentangle")(disentangle.disentangle)
 app.command("profile")(profile.profile)
+app.command("run")(run.run)
 app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)

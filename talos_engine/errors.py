@@ -17,7 +17,9 @@ exit code.
     ├── DataError          a task's data cannot be had or is malformed
     ├── ModelError         a model's weights cannot be had, or talos cannot run such a model
     ├── DeviceError        the device asked for is not there, or ran out of memory
-    └── TrainingError      the optimization broke down (non-finite loss)
+    ├── TrainingError      the optimization broke down (non-finite loss)
+    ├── RecipeError        a recipe says what cannot be meant
+    └── StepError          a step of a recipe failed
 """
 
 from __future__ import annotations
@@ -85,6 +87,14 @@ class DeviceError(TalosError):
 
 class TrainingError(TalosError):
     """The optimization broke down, for instance by a non-finite loss."""
+
+
+class RecipeError(TalosError):
+    """A recipe says what cannot be meant."""
+
+
+class StepError(TalosError):
+    """A step of a recipe failed."""
 
 
 def first_line(error: BaseException) -> str:

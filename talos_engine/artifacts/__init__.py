@@ -35,6 +35,7 @@ from talos_engine.artifacts.files import (
     check_output,
     discard_output,
     file_hash,
+    open_regular,
     reserve_output,
 )
 from talos_engine.artifacts.folders import atomic_folder, check_folder
@@ -102,6 +103,7 @@ __all__ = [
     "make_entry",
     "open_checkpoint",
     "open_mask",
+    "open_regular",
     "open_tensors",
     "open_vector",
     "read_checkpoint",

@@ -1,0 +1,92 @@
+"""Results as Markdown, for READMEs: shares in percent, the paper's number in brackets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """A result as a Markdown section.
+
+    Args:
+        result: What ``results/NAME.json`` holds.
+    """
+    tables = {"table": _table, "heatmap": _heatmap, "curve": _curve}
+    header, rows = tables[result["kind"]](result)
+    lines = [f"### {result['title']}", ""]
+    if result["caption"]:
+        lines += [result["caption"], ""]
+    lines += align(header, rows)
+    if result.get("paper"):
+        lines += ["", f"In brackets: the paper, {result['paper']['model']}."]
+    lines += [line for note in result["notes"] for line in ("", f"Note: {note}.")]
+    return "\n".join(lines) + "\n"
+
+
+def align(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table with aligned columns."""
+    cells = [[_escape(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(3, *(len(row[place]) for row in cells)) for place in range(len(header))]
+    cells.insert(1, ["-" * width for width in widths])
+    return [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
+
+
+def format_cell(cell: Mapping[str, Any] | None, unit: str) -> str:
+    """A cell as text: mean ± standard deviation, then the paper's number in brackets."""
+    if cell is None:
+        return "–"
+    scale, digits = (100, 1) if unit == "share" else (1, 3 if unit == "s" else 2)
+    paper = cell.get("paper")
+    beside = "" if paper is None else f" [{scale * paper:.{digits}f}]"
+    if cell["mean"] is None:
+        return f"–{beside}"
+    text = f"{scale * cell['mean']:.{digits}f}"
+    if cell.get("std") is not None:
+        text += f" ± {scale * cell['std']:.{digits}f}"
+    return text + beside
+
+
+def _table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    columns = result["columns"]
+    header = [""]
+    for column in columns:
+        unit = {"share": ", %", "": ""}.get(column["unit"], f", {column['unit']}")
+        header.append(f"{column['label']}{unit}")
+    rows = [
+        [row["label"], *(format_cell(row["cells"].get(it["key"]), it["unit"]) for it in columns)]
+        for row in result["rows"]
+    ]
+    return header, rows
+
+
+def _heatmap(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    percent = result["unit"] in ("share", "ratio")
+    rows = [
+        [
+            label,
+            *(
+                "–" if value is None else f"{100 * value:.1f}" if percent else f"{value:.2f}"
+                for value in values
+            ),
+        ]
+        for label, values in zip(result["rows"], result["values"], strict=True)
+    ]
+    return ["%" if percent else "", *result["columns"]], rows
+
+
+def _curve(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    x, y = result["x"]["label"], result["y"]["label"]
+    rows = [
+        [series["label"], f"{at:g}", f"{value:.4g}"]
+        for series in result["series"]
+        for at, value in zip(series["x"], series["y"], strict=True)
+    ]
+    return ["series", x, y], rows
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,115 @@
+"""Results of a run: computed from the files that its steps left, written as JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from talos_engine.artifacts import atomic_write, discard_output, read_json, write_json
+from talos_engine.errors import ArtifactError, CorruptFileError, RecipeError, UnknownNameError
+from talos_engine.experiments.expansion import ResultPlan, SourceFile
+from talos_engine.experiments.markdown import to_markdown
+from talos_engine.experiments.paper import PaperTable
+from talos_engine.experiments.result_spec import RESULTS, Given, ResultKind, Source
+from talos_engine.experiments.states import StateFolder
+
+SCHEMA = 1
+FOLDER = "results"
+
+
+def check_results(plans: Sequence[ResultPlan]) -> None:
+    """Raise before any work if a result's kind, sources or options cannot be meant.
+
+    Raises:
+        RecipeError: they cannot.
+    """
+    for plan in plans:
+        _kind(plan).check(plan.sources, plan.table.options, plan.table.where)
+        _paper(plan)
+
+
+def write_results(folder: Path, plans: Sequence[ResultPlan], states: StateFolder) -> list[str]:
+    """Write ``results/NAME.json`` and ``results/NAME.md`` for each plan; names of those written.
+
+    Files of steps that are not done count as missing: they may be of another recipe. A result
+    without any source is not written, and an old one of its name removed.
+
+    Raises:
+        CorruptFileError: a metrics file does not hold what it should.
+        OutputError: a result cannot be written.
+    """
+    (folder / FOLDER).mkdir(exist_ok=True)
+    written = []
+    for plan in plans:
+        files = [file for files in plan.sources.values() for file in files]
+        if not any(states.is_done(file.step) for file in files):
+            for ending in (".json", ".md"):
+                discard_output(folder / FOLDER / f"{plan.name}{ending}")
+            continue
+        written.append(plan.name)
+        content = compute(folder, plan, states)
+        write_json(folder / FOLDER / f"{plan.name}.json", content, force=True)
+        text = to_markdown(content).encode("utf-8")
+        atomic_write(
+            folder / FOLDER / f"{plan.name}.md",
+            lambda temporary, text=text: temporary.write_bytes(text),  # type: ignore[misc]
+            force=True,
+        )
+    return written
+
+
+def compute(folder: Path, plan: ResultPlan, states: StateFolder) -> dict[str, Any]:
+    """What ``results/NAME.json`` holds."""
+    table = plan.table
+    kind = _kind(plan)
+    config = kind.check(plan.sources, table.options, table.where)
+    given = Given(
+        {
+            role: [_read(folder, file, states) for file in files]
+            for role, files in plan.sources.items()
+        },
+        _paper(plan),
+    )
+    return {
+        **kind.run(config, given),
+        "schema": SCHEMA,
+        "name": plan.name,
+        "title": table.title,
+        "caption": table.caption,
+        "alt": f"{table.title}. {table.caption}".strip(),
+        "variables": dict(plan.variables),
+        "paper": dict(table.paper) or None,
+        "sources": [file.path for files in plan.sources.values() for file in files],
+    }
+
+
+def _kind(plan: ResultPlan) -> ResultKind:
+    try:
+        return RESULTS.get(plan.table.kind)
+    except UnknownNameError as error:
+        raise RecipeError(f"{plan.table.where}: {error.message}", error.hint) from None
+
+
+def _paper(plan: ResultPlan) -> PaperTable:
+    try:
+        return PaperTable(plan.table.paper.get("table", ""), plan.table.paper.get("model", ""))
+    except RecipeError as error:
+        raise RecipeError(f"{plan.table.where} paper: {error.message}", error.hint) from None
+
+
+def _read(folder: Path, file: SourceFile, states: StateFolder) -> Source:
+    content = _content(folder / file.path) if states.is_done(file.step) else None
+    return Source(file.path, file.step.variables, file.step.inputs, content)
+
+
+def _content(path: Path) -> Any:
+    if path.suffix != ".jsonl":
+        return read_json(path)
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise CorruptFileError(f"{path}: {error}") from None

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import pytest
+
+
+def cells(result: dict[str, Any], label: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(row["cells"] for row in result["rows"] if row["label"] == label)
+    return found
+
+
+def test_by_hand(compute: Any, models: Any, source: Any) -> None:
+    """Two seeds, two tasks: normalized accuracy is the mean over tasks of the ratios."""
+    merged = [
+        models({"method": "talos", "seed": 0}, ({}, {"a": (60, 100), "b": (20, 50)})),
+        models({"method": "talos", "seed": 1}, ({}, {"a": (70, 100), "b": (30, 50)})),
+    ]
+    single = [
+        models({"method": "talos", "seed": seed},
+               ({"task": "a"}, {"a": (80, 100), "b": (5, 50)}),
+               ({"task": "b"}, {"a": (10, 100), "b": (40, 50)}))
+        for seed in (0, 1)
+    ]  # fmt: skip
+    base = models({}, (None, {"a": (30, 100), "b": (10, 50), "control": (9, 10)}))
+    search = [
+        source({"coef": coef}, method="talos", seed=seed) for seed, coef in ((0, 1.5), (1, 2))
+    ]
+    result = compute(
+        "addition",
+        {"merged": merged, "single": single, "zero-shot": [base], "search": search},
+        paper=("task_addition", "ViT-B-32"),
+    )
+    found = cells(result, "talos")
+    assert found["absolute"]["values"] == pytest.approx([0.5, 0.65])
+    assert found["absolute"]["paper"] == pytest.approx(0.7967)
+    ratios = [(0.6 / 0.8 + 0.4 / 0.8) / 2, (0.7 / 0.8 + 0.6 / 0.8) / 2]
+    assert found["normalized"]["values"] == pytest.approx(ratios)
+    assert found["normalized"]["std"] == pytest.approx(statistics.stdev(ratios))
+    assert found["single"]["values"] == pytest.approx([0.8, 0.8])
+    assert found["coef"]["mean"] == 1.75
+    zero = cells(result, "zero-shot")["absolute"]
+    assert zero["mean"] == pytest.approx(0.25), "over the tasks that were merged, not the control"
+    assert zero["paper"] == pytest.approx(0.4772)
+    assert result["notes"] == []
+
+
+def test_what_is_missing_is_said_and_not_averaged_over(compute: Any, models: Any) -> None:
+    merged = [
+        models({"method": "x", "seed": 0}, ({}, {"a": (60, 100)})),
+        models({"method": "x", "seed": 1}, ({}, {"a": (70, 100)})),
+        models({"method": "y", "seed": 0}, ({}, {"a": (50, 100)})),
+        models({"method": "y", "seed": 1}),
+    ]
+    single = [models({"method": "x", "seed": 0}, ({"task": "a"}, {"a": (80, 100)}))]
+    result = compute("addition", {"merged": merged, "single": single})
+    assert cells(result, "x")["normalized"]["values"] == pytest.approx([0.75])
+    assert "no single-task models for seed 1" in cells(result, "x")["normalized"]["note"]
+    assert cells(result, "y")["normalized"]["mean"] is None
+    assert cells(result, "y")["absolute"]["n"] == 1
+    assert any("file.json is missing" in note for note in result["notes"])
+    assert "method y: nothing for seed 1" in result["notes"]
+
+
+def test_one_file_may_hold_the_models_of_several_methods(compute: Any, models: Any) -> None:
+    merged = models({"seed": 0}, ({"method": "x"}, {"a": (1, 4)}), ({"method": "y"}, {"a": (2, 4)}))
+    result = compute("addition", {"merged": [merged], "single": []})
+    assert [row["label"] for row in result["rows"]] == ["x", "y"]
+    assert cells(result, "y")["absolute"]["mean"] == 0.5

@@ -1,0 +1,153 @@
+"""Heatmaps and curves, each compared with what one reads off the numbers by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from talos_engine.errors import CorruptFileError, RecipeError
+
+
+def test_localization_divides_by_the_base(compute: Any, models: Any) -> None:
+    single = models({"method": "x", "seed": 0},
+                    ({"task": "a"}, {"a": (80, 100), "b": (30, 100)}),
+                    ({"task": "b"}, {"a": (20, 100), "b": (90, 100)}))  # fmt: skip
+    base = models({}, (None, {"a": (40, 100), "b": (60, 100)}))
+    found = compute("localization", {"single": [single], "zero-shot": [base]})
+    assert (found["rows"], found["columns"]) == (["a", "b"], ["a", "b"])
+    assert found["values"] == [pytest.approx([2.0, 0.5]), pytest.approx([0.5, 1.5])]
+    assert found["notes"] == ["means: on the own task 1.750, on the others 0.500"]
+
+
+def test_single_task_is_the_diagonal(compute: Any, models: Any) -> None:
+    single = models({"method": "x", "seed": 0},
+                    ({"task": "a"}, {"a": (80, 100), "b": (30, 100)}),
+                    ({"task": "b"}, {"a": (20, 100), "b": (90, 100)}))  # fmt: skip
+    found = compute("single-task", {"single": [single]})
+    cells = found["rows"][0]["cells"]
+    assert [cells[key]["mean"] for key in ("a", "b", "mean")] == pytest.approx([0.8, 0.9, 0.85])
+
+
+def test_cost_averages_seconds_and_takes_the_largest_memory(compute: Any, source: Any) -> None:
+    def profile(total: float, peak: int, mask: float) -> Any:
+        part = {"mean": total / 2, "std": 0.0}
+        return source({"methods": [
+            {"method": "talos", "forward_backward": part, "optimizer": part,
+             "total": {"mean": total, "std": 0.0}, "mask_s": mask, "peak_bytes": peak},
+        ]})  # fmt: skip
+
+    profiles = [profile(1.0, 2**30, 4.0), profile(3.0, 2**31, 6.0)]
+    cells = compute("cost", {"profiles": profiles}, paper=("cost", "ViT-L-14"))["rows"][0]["cells"]
+    assert cells["total"]["mean"] == 2.0
+    assert cells["forward_backward"]["mean"] == 1.0
+    assert cells["memory"]["mean"] == 2.0
+    assert [cells[key]["paper"] for key in ("forward_backward", "memory")] == [0.1891, 7.8]
+    with_mask = compute("cost", {"profiles": profiles}, {"steps": 10},
+                        paper=("calibration_cost", "ViT-L-14"))["rows"][0]["cells"]  # fmt: skip
+    assert [with_mask[key]["mean"] for key in ("mask", "train", "total")] == [5.0, 20.0, 25.0]
+    assert with_mask["total"]["paper"] == 719.27
+
+
+def test_disentanglement_is_the_mean_over_sources(compute: Any, source: Any) -> None:
+    grids = [source({"coefs": [-1.0, 1.0], "error": error}) for error in
+             ([[0.0, 1.0], [0.5, 0.25]], [[1.0, 1.0], [0.5, 0.75]])]  # fmt: skip
+    found = compute("disentanglement", {"grids": grids})
+    assert found["values"] == [[0.5, 1.0], [0.5, 0.5]]
+    assert found["notes"][0].startswith("mean ξ 0.625")
+    assert found["notes"][1].startswith("mean ξ 0.500")
+
+
+def test_pruned_and_perturbed_are_apart(compute: Any, source: Any) -> None:
+    edits = [{"edit": edit, "scores": {"task": task}, "ratio": {"a": value, "b": 1.0}}
+             for edit, task, value in (("prune", "a", 0.9), ("perturb", "a", 0.5))]  # fmt: skip
+    found = compute("insensitive", {"edits": [source({"edits": edits})]})
+    assert found["values"] == [[0.9, 1.0]]
+    found = compute("insensitive", {"edits": [source({"edits": edits})]}, {"edit": "perturb"})
+    assert found["values"] == [[0.5, 1.0]]
+
+
+def test_overlap_and_structure(compute: Any, source: Any) -> None:
+    comparison = {"labels": ["a", "b"], "iou": [[1.0, 0.4], [0.4, 1.0]],
+                  "iou_by_chance": [[1.0, 0.05], [0.05, 1.0]]}  # fmt: skip
+    found = compute("overlap", {"comparisons": [source({"comparison": comparison})]})
+    assert found["values"] == [[1.0, 0.4], [0.4, 1.0]]
+    assert "0.050 by chance" in found["notes"][0]
+    masks = [source({"files": [{"cells": [{"kind": "q", "layer": 0, "share": share}]}]})
+             for share in (0.2, 0.6)]  # fmt: skip
+    found = compute("structure", {"masks": masks})
+    assert (found["rows"], found["columns"], found["values"]) == (
+        ["q"],
+        ["0"],
+        [[pytest.approx(0.4)]],
+    )
+
+
+def test_drift_is_the_mean_of_steps_that_every_run_has(compute: Any, source: Any) -> None:
+    logs = [
+        source([{"step": 1, "loss": 3.0}, {"step": 2, "relative_drift": 0.2},
+                {"step": 4, "relative_drift": 0.4}], method="x"),
+        source([{"step": 2, "relative_drift": 0.4}], method="x"),
+    ]  # fmt: skip
+    found = compute("drift", {"logs": logs})
+    (series,) = found["series"]
+    assert (series["x"], series["y"]) == ([2], [pytest.approx(0.3)])
+    assert (series["low"], series["high"]) == ([0.2], [0.4])
+    assert "left out" in found["notes"][0]
+
+
+def test_linearization_is_a_point_per_model(compute: Any, models: Any) -> None:
+    def measured(a: int, b: int) -> Any:
+        return models({"method": "x", "seed": 0},
+                      ({"task": "a"}, {"a": (a, 100)}), ({"task": "b"}, {"b": (b, 100)}))  # fmt: skip
+
+    found = compute(
+        "linearization", {"plain": [measured(80, 90)], "linearized": [measured(60, 40)]}
+    )
+    (series,) = found["series"]
+    assert (series["x"], series["y"]) == ([0.8, 0.9], [0.6, 0.4])
+    assert series["points"] == ["a, seed 0", "b, seed 0"]
+    assert found["style"] == "points"
+
+
+def test_ablation(compute: Any, models: Any) -> None:
+    def at(sparsity: float, seed: int, merged: int, single: int) -> tuple[Any, Any]:
+        variables = {"sparsity": sparsity, "seed": seed}
+        return (models(variables, ({}, {"a": (merged, 100)})),
+                models(variables, ({"task": "a"}, {"a": (single, 100)})))  # fmt: skip
+
+    points = [at(0.9, 0, 60, 80), at(0.9, 1, 70, 80), at(0, 0, 50, 90)]
+    sources = {"merged": [it[0] for it in points], "single": [it[1] for it in points]}
+    measures = ["absolute", "normalized", "single"]
+    found = compute("ablation", sources, {"measures": measures})
+    absolute, normalized, single = found["series"]
+    assert absolute["x"] == [0.0, 0.9]
+    assert absolute["y"] == pytest.approx([0.5, 0.65])
+    assert normalized["y"] == pytest.approx([5 / 9, (0.75 + 0.875) / 2])
+    assert single["y"] == pytest.approx([0.9, 0.8])
+    assert absolute["n"] == [1, 2]
+    with pytest.raises(RecipeError, match="no measure 'best'"):
+        compute("ablation", sources, {"measures": ["best"]})
+
+
+KINDS = {"cost": "profiles", "disentanglement": "grids", "insensitive": "edits",
+         "overlap": "comparisons", "structure": "masks", "drift": "logs"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "role"), KINDS.items())
+def test_files_of_another_kind_and_missing_ones(
+    compute: Any, source: Any, kind: str, role: str
+) -> None:
+    with pytest.raises(CorruptFileError, match=r"file\.json"):
+        compute(kind, {role: [source({"methods": 3, "edits": 3} if kind != "drift" else 3)]})
+    found = compute(kind, {role: [source(None)]})
+    assert any("file.json is missing" in note for note in found["notes"])
+
+
+def test_sources_and_options_are_checked(compute: Any) -> None:
+    with pytest.raises(RecipeError, match="here: source 'profiles' is missing"):
+        compute("cost", {})
+    with pytest.raises(RecipeError, match="here: this kind has no source 'x'"):
+        compute("cost", {"profiles": [], "x": []})
+    with pytest.raises(RecipeError, match="here options: there is no 'step'"):
+        compute("cost", {"profiles": []}, {"step": 3})

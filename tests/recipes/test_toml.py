@@ -1,0 +1,99 @@
+"""Every recipe of the repository is read, expanded, and each of its command lines parsed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from talos_cli.commands.run import _checker
+from talos_engine.experiments.paper import PaperTable
+from talos_engine.experiments.running import Prepared, RunRequest, prepare
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+TINY = sorted((RECIPES / "tiny").glob("*.toml"))
+PAPER = sorted((RECIPES / "paper").glob("*.toml"))
+PARTS = {"base", "posthoc"}  # what others include
+# The paper's tables and figures, by the recipe that makes them.
+COMPLETE = {
+    "table1": {"task-addition"},
+    "table2": {"task-negation"},
+    "table3": {"cost", "calibration-cost"},
+    "table5": {"merging-schemes"},
+    "fig1-10-11": {"pruned", "perturbed", "mask-overlap"},
+    "fig2": {"disentanglement"},
+    "fig3": {"localization"},
+    "fig4-5": {"mask-structure"},
+    "fig6": {"linearization"},
+    "fig7": {"drift"},
+    "fig8": {"sparsity-addition", "sparsity-negation"},
+    "fig9": {"single-task"},
+}
+
+
+def prepared(path: Path, folder: Path, **settings: Any) -> Prepared:
+    small = {"seeds": [0], **settings} if "small" not in path.name else settings
+    return prepare(RunRequest(path, folder / "run", settings=small), _checker())
+
+
+def name_of(path: Path) -> str:
+    return path.stem.partition("-")[2] if path.parent.name == "paper" else path.stem
+
+
+@pytest.mark.parametrize(
+    "path", [*TINY, *PAPER], ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_every_recipe_is_fit_to_run(path: Path, tmp_path: Path) -> None:
+    found = prepared(path, tmp_path)
+    assert found.plan.steps
+    assert found.plan.done == frozenset()
+    assert bool(found.expansion.results) == (name_of(path) not in PARTS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+@pytest.mark.parametrize("scale", ["tiny/", "paper/vit-"])
+def test_every_table_and_figure_has_a_recipe(name: str, scale: str, tmp_path: Path) -> None:
+    found = prepared(RECIPES / f"{scale}{name}.toml", tmp_path)
+    assert {plan.table.name for plan in found.expansion.results} == COMPLETE[name]
+
+
+@pytest.mark.parametrize("path", ["tiny/all.toml", "paper/vit-all.toml"])
+def test_one_recipe_makes_everything_and_trains_nothing_twice(path: str, tmp_path: Path) -> None:
+    found = prepared(RECIPES / path, tmp_path)
+    names = {plan.table.name for plan in found.expansion.results}
+    assert names == set().union(*COMPLETE.values())
+    lines = [tuple(step.shown()[:-2]) for step in found.plan.steps.values()
+             if step.command == "finetune" and step.group == "train"]  # fmt: skip
+    assert len(set(lines)) == len(lines) > 0
+
+
+@pytest.mark.parametrize("scale", ["tiny/", "paper/vit-"])
+def test_post_hoc_methods_use_one_choice_for_addition_and_negation(
+    scale: str, tmp_path: Path
+) -> None:
+    found = prepared(RECIPES / f"{scale}all.toml", tmp_path).plan.steps
+    for method in ("ties", "consensus", "dare", "breadcrumbs"):
+        choice = found[f"posthoc-choice.{method}.0"]
+        for group in ("posthoc-merge", "posthoc-negate"):
+            users = [it for it in found.values() if it.group == group
+                     and it.variables["method"] == method]  # fmt: skip
+            assert users
+            assert all(choice.id in user.needs for user in users)
+        assert choice.choice is not None
+        assert all(path.endswith(".search.json") for path, _ in choice.choice.reports)
+
+
+def test_no_step_searches_on_test_data(tmp_path: Path) -> None:
+    """Searches read validation data by themselves; no evaluation of test data feeds a step."""
+    steps = prepared(RECIPES / "tiny" / "all.toml", tmp_path).plan.steps
+    evaluated = {path for step in steps.values() if step.command in ("evaluate", "disentangle")
+                 for path in step.outputs.values()}  # fmt: skip
+    assert evaluated
+    assert not any(path in evaluated for step in steps.values() for path in step.inputs)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16", "ViT-L-14"])
+def test_the_paper_has_numbers_for_the_models_that_recipes_name(name: str) -> None:
+    assert PaperTable("task_addition", name).share("talos", "absolute") is not None

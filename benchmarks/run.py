@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 
 from talos_engine.order_statistics import keep_lowest
-from talos_engine.training.sparse_adamw import AdamWConfig, SparseAdamW
 
 
 def medians(work: Sequence[Callable[[], object]], repeats: int = 7) -> list[float]:
@@ -39,21 +38,6 @@ def bench_start_up() -> None:
     bare, with_help = medians([run("-c", "pass"), run("-m", "talos_cli", "--help")])
     print(f"talos --help           {with_help:.3f} s   python -c pass {bare:.3f} s   "
           f"+{with_help - bare:.3f} s (reach +0.25 s)")  # fmt: skip
-
-
-def bench_optimizer(entries: int = 20_000_000, sparsity: float = 0.9) -> None:
-    generator = torch.Generator().manual_seed(0)
-    shape = (entries // 1000, 1000)
-    rows = torch.rand(shape[0], generator=generator) >= sparsity  # a structured mask: whole rows
-    live = rows[:, None].expand(shape).contiguous()
-    sparse, dense = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
-    sparse.grad, dense.grad = torch.randn_like(sparse), torch.randn_like(dense)
-    ours = SparseAdamW({"p": sparse}, {"p": live}, AdamWConfig(weight_decay=0.1))
-    fused = torch.optim.AdamW([dense], lr=1e-4, weight_decay=0.1, fused=True)
-    mine, theirs = medians([lambda: ours.step(ours.gather_gradients(), 1e-4), fused.step])
-    print(f"sparse AdamW, 90%      {1e3 * mine:.1f} ms   torch fused AdamW, all "
-          f"{1e3 * theirs:.1f} ms   ratio {mine / theirs:.2f} (reach 1.0)   "
-          f"state {ours.state_bytes() / (8 * entries):.2f} of dense")  # fmt: skip
 
 
 def bench_selection(entries: int = 20_000_000) -> None:
@@ -94,7 +78,6 @@ def bench_vector_size() -> None:
 def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     bench_start_up()
-    bench_optimizer()
     bench_selection()
     bench_vector_size()
 

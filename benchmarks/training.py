@@ -28,6 +28,7 @@ from talos_engine.training.sparse_adamw import AdamWConfig, SparseAdamW
 from talos_engine.training.spec import FINETUNE_METHODS, Trainable
 
 METHODS = ("nonlinear", "talos", "lota", "linearized", "l-lora")
+PLAIN = "torch"  # the baseline: non-linear fine-tuning as everybody writes it
 SETTINGS = AdamWConfig(weight_decay=0.1)
 
 
@@ -62,6 +63,11 @@ class Problem:
             chosen[group.start : group.stop] = rows
         return flags
 
+    def scattered(self) -> dict[str, Tensor]:
+        """A tenth of the entries of every maskable tensor, where LoTA's masks are."""
+        shapes = {name: self.structure.shapes[name] for name in self.structure.maskable}
+        return {name: torch.rand(shape) < 0.1 for name, shape in shapes.items()}
+
     def mask(self, rule: str, live: dict[str, Tensor]) -> Mask:
         info = self.backbone.weights.info
         header = Header("mask", info, rule, "dtd", {}, 0, "")
@@ -72,14 +78,12 @@ class Problem:
         """Records of some steps of a method; the weights move by next to nothing."""
         entry = FINETUNE_METHODS.get(method)
         config = entry.configure({})
-        mask = self.mask(entry.mask_rule, self.structured()) if entry.mask_rule else None
+        live = self.scattered() if method == "lota" else self.structured()
+        mask = self.mask(entry.mask_rule, live) if entry.mask_rule else None
         flags = entry.run(config, self.structure, mask)
         trainee = entry.adapt(config, Trainable(self.backbone, self.classifier, flags, 0))
-        classifier = trainee.classifier
-        if entry.linearized:
-            classifier = self.backbone.linearize(self.classifier)
         job = TrainJob(
-            classifier=classifier,
+            classifier=trainee.classifier,
             parameters=trainee.parameters,
             live=trainee.live,
             inputs=self.inputs,
@@ -90,12 +94,49 @@ class Problem:
         return train(job)
 
 
+def run_plain(problem: Problem, steps: int) -> list[StepRecord]:
+    """Steps of the same training with torch alone: fused AdamW on the parameters themselves."""
+    problem.classifier.requires_grad_(False)
+    parameters = list(problem.backbone.encoder_state().values())
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-9, weight_decay=0.1, fused=True)
+    records = []
+    for step in range(steps):
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        logits = problem.classifier(problem.inputs)
+        loss = torch.nn.functional.cross_entropy(logits, problem.labels)
+        loss.backward()
+        value = loss.item()
+        differentiated = time.perf_counter()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        ended = time.perf_counter()
+        records.append(
+            StepRecord(
+                step=step + 1,
+                loss=value,
+                lr=1e-9,
+                forward_backward_s=differentiated - began,
+                optimizer_s=ended - differentiated,
+                total_s=ended - began,
+                examples=len(problem.labels),
+            )
+        )
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+        parameter.grad = None
+    return records
+
+
 def compare_steps(batch: int, repeats: int) -> None:
     problem = Problem(batch)
     print(f"training step, ViT-B-32 size, batch {batch}, {torch.get_num_threads()} threads")
-    records: dict[str, list[StepRecord]] = {method: [] for method in METHODS}
+    records: dict[str, list[StepRecord]] = {method: [] for method in (PLAIN, *METHODS)}
     bounds: list[float] = []
     for _ in range(repeats):
+        records[PLAIN].append(run_plain(problem, 2)[1])
         for method in METHODS:
             records[method].append(problem.run(method, 2)[1])  # the first sets the optimizer up
         bounds.append(measure_bound(problem))
@@ -106,12 +147,12 @@ def compare_steps(batch: int, repeats: int) -> None:
         ]
         for method, found in records.items()
     }
-    dense = medians["nonlinear"]
+    dense = medians[PLAIN]
     reach = {"talos": "<= 0.75 by hand", "linearized": "<= 2.2"}
     for method, (differentiating, optimizing, total) in medians.items():
         print(
             f"  {method:12} forward-backward {differentiating:6.2f} s   optimizer "
-            f"{optimizing:6.3f} s   step {total:6.2f} s   {total / dense[2]:5.2f}x nonlinear "
+            f"{optimizing:6.3f} s   step {total:6.2f} s   {total / dense[2]:5.2f}x {PLAIN} "
             f"{reach.get(method, '')}",
             flush=True,
         )
@@ -132,9 +173,9 @@ def compare_steps(batch: int, repeats: int) -> None:
         f"({'<= 0.6' if has_amx else 'no AMX here'})"
     )
     del problem
-    peaks = {method: measure_peak(method, batch) for method in ("nonlinear", "talos")}
-    ratio = peaks["talos"] / peaks["nonlinear"]
-    print(f"  peak MiB: {peaks}; talos / nonlinear {ratio:.2f} (<= 0.75)")
+    peaks = {method: measure_peak(method, batch) for method in (PLAIN, *METHODS)}
+    ratio = peaks["talos"] / peaks[PLAIN]
+    print(f"  peak MiB: {peaks}; talos / {PLAIN} {ratio:.2f} (<= 0.75)")
 
 
 def measure_bound(problem: Problem) -> float:
@@ -234,10 +275,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Cost of training steps and optimizers.")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--peak", choices=METHODS, help=argparse.SUPPRESS)
+    parser.add_argument("--peak", choices=(PLAIN, *METHODS), help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.peak:
-        Problem(chosen.batch).run(chosen.peak, 2)
+        problem = Problem(chosen.batch)
+        _ = run_plain(problem, 2) if chosen.peak == PLAIN else problem.run(chosen.peak, 2)
         status = Path("/proc/self/status").read_text()
         print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
         return

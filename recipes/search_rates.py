@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 RATES = {
-    "nonlinear": (1e-4, 3e-4, 1e-3),
+    "nonlinear": (1e-4, 3e-4, 1e-3, 3e-3),
     "linearized": (3e-4, 1e-3, 3e-3),
     "l-lora": (3e-3, 1e-2, 3e-2),
-    "lota": (3e-4, 1e-3, 3e-3),
-    "talos": (3e-4, 1e-3, 3e-3),
+    "lota": (3e-4, 1e-3, 3e-3, 1e-2),
+    "talos": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
 }
 
 
@@ -100,9 +101,12 @@ class Trial:
             "coef": search.chosen.coef,
             "single": single.models[0].mean,
         }
-        for path in self.folder.glob(f"{self.report.stem}.*"):
-            path.unlink()
         self.report.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        for path in self.folder.glob(f"{self.report.stem}.*"):
+            if path.is_dir():  # a model of transformers
+                shutil.rmtree(path)
+            elif path != self.report:
+                path.unlink()
 
 
 def summarize(trials: Sequence[Trial]) -> str:

@@ -14,7 +14,8 @@ from talos_cli.options import Shared, command
 from talos_cli.render import label_scores, percent
 
 if TYPE_CHECKING:
-    from talos_engine.workflows.evaluate import EvaluatedModel, EvaluateRequest
+    from talos_engine.workflows.evaluate import EvaluateRequest
+    from talos_engine.workflows.evaluated import EvaluatedModel
     from talos_engine.workflows.prune import PruneRequest
 
 SPLITS = ("test", "val", "train")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,14 @@ class EvaluationTask:
     classifier: nn.Module
     inputs: Tensor
     labels: Tensor
+
+    def sample(self, points: int, seed: int) -> EvaluationTask:
+        """The task with a random subset of at most ``points`` examples, in their order."""
+        if points >= len(self.labels):
+            return self
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(self.labels), generator=generator)[:points].sort().values
+        return replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen])
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from talos_engine.device import Runtime
 
 T = TypeVar("T")
 
-SIDE = 1024  # of the square matrices whose product is timed
+FIRST_SIDE, LARGEST_SIDE = 1024, 16384  # of the square matrices whose product is timed
+ENOUGH_S = 0.01  # a product that takes less measures the launch
 REPEATS = 7
 
 
@@ -31,15 +33,21 @@ def count_flops(work: Callable[[], T]) -> tuple[T, int]:
 def matmul_speed(runtime: Runtime) -> float:
     """Operations per second in a product of two large square matrices: the fastest of several.
 
-    In the precision that steps run in. No step can do its products faster, so ``flops / speed`` is
-    the least time that it could take.
+    In the precision that steps run in; the matrices grow until a product takes long enough to be
+    timed. ``flops / speed`` is about the least time that a step's products could take.
     """
-    left = torch.ones(SIDE, SIDE, device=runtime.device, dtype=runtime.dtype)
-    seconds = []
-    for _ in range(REPEATS):
-        runtime.synchronize()
-        began = time.perf_counter()
-        left @ left
-        runtime.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return 2 * SIDE**3 / min(seconds)
+    side = FIRST_SIDE
+    while True:
+        matrix = torch.ones(side, side, device=runtime.device, dtype=runtime.dtype)
+        seconds = min(_time_product(matrix, runtime) for _ in range(REPEATS))
+        if seconds >= ENOUGH_S or side >= LARGEST_SIDE:
+            return 2 * side**3 / seconds
+        side *= 2
+
+
+def _time_product(matrix: Tensor, runtime: Runtime) -> float:
+    runtime.synchronize()
+    began = time.perf_counter()
+    matrix @ matrix
+    runtime.synchronize()
+    return time.perf_counter() - began

@@ -141,7 +141,8 @@ def train(job: TrainJob) -> list[StepRecord]:
     kept, has been saved.
 
     Raises:
-        TrainingError: the loss became NaN or infinite; says at which step and learning rate.
+        TrainingError: the loss or the gradient became NaN or infinite; says at which step and
+            learning rate.
         MismatchError: the state to go on from is of other parameters.
     """
     job.classifier.requires_grad_(False)
@@ -221,7 +222,12 @@ def _take_step(
         )
     differentiated = time.perf_counter()
     gradients = optimizer.gather_gradients()
-    clip_gradients(gradients, job.config.clip)
+    norm = float(clip_gradients(gradients, job.config.clip))
+    if not math.isfinite(norm):  # before any entry moves
+        raise TrainingError(
+            f"the gradient became {norm} at step {step + 1}, learning rate {rate:.3g}",
+            "try a lower --lr or more --warmup",
+        )
     optimizer.step(gradients, rate)
     runtime.synchronize()
     ended = time.perf_counter()

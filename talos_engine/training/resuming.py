@@ -119,3 +119,12 @@ def _generator_states(device: torch.device) -> dict[str, Tensor]:
     if device.type == "cuda":
         states[_RNG["cuda"]] = torch.cuda.get_rng_state(device)
     return states
+
+
+def kept_bytes(entries: int) -> int:
+    """Most disk space that kept states of a run need: two of them, as the old one goes last.
+
+    Args:
+        entries: Number of live entries; each has a value, two moments and perhaps a best value.
+    """
+    return 2 * 4 * torch.float32.itemsize * entries

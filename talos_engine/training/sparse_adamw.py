@@ -134,10 +134,6 @@ class SparseAdamW:
             else:
                 parameter.view(-1).scatter_(0, index, piece)
 
-    def state_bytes(self) -> int:
-        """Bytes held by the moments: two numbers per live entry."""
-        return 2 * self.values.numel() * self.values.element_size()
-
 
 def clip_gradients(gradients: Tensor, limit: float) -> Tensor:
     """The norm of ``gradients``, which are scaled in place so that it does not exceed ``limit``.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from talos_engine.artifacts import (
     LINEARIZED,
@@ -41,6 +43,7 @@ from talos_engine.workflows.edited_files import (
     read_edit_header,
     read_edited_tensors,
 )
+from talos_engine.workflows.evaluated import EvaluatedModel, accuracy_ratios, describe_model
 from talos_engine.workflows.opening import (
     Common,
     Session,
@@ -83,32 +86,6 @@ class EvaluateRequest:
 
 
 @dataclass(frozen=True)
-class EvaluatedModel:
-    """Accuracies of one model.
-
-    Args:
-        path: Its file; ``None`` for the base.
-        method: What made it; empty for the base.
-        evaluation: ``plain`` or ``linearized``.
-        accuracies: By task.
-        mean: Mean accuracy over tasks.
-        normalized: Mean normalized accuracy, where single-task models were given.
-        ratios: Accuracy over the base's by task, where a matrix was asked for; ``None`` for a task
-            on which the base has no right answer.
-        bounds: How local its change is by task, where that was asked for.
-    """
-
-    path: Path | None
-    method: str
-    evaluation: str
-    accuracies: Mapping[str, Accuracy]
-    mean: float
-    normalized: float | None
-    ratios: Mapping[str, float | None] | None = None
-    bounds: Mapping[str, LocalizationBound] | None = None
-
-
-@dataclass(frozen=True)
 class EvaluateResult:
     """All models that were evaluated.
 
@@ -145,40 +122,29 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
     singles = _assign_singles(request, headers)
     session = open_session(weights, request.common.runtime())
     tasks = [session.evaluation_task(name, request.split) for name in request.tasks]
-    total = (max(1, len(request.checkpoints)) + request.matrix) * len(tasks) + len(singles)
-    meter = _Meter(progress, total)
-
-    def load(path: Path | None) -> None:
-        session.backbone.set_weights(weights.tensors)
-        if path is not None:
-            session.backbone.set_weights(
-                read_edited_tensors(path, weights, session.backbone.structure)
-            )
-
-    def measure(task: EvaluationTask, evaluation: str) -> Accuracy:
-        shown = session.linearized(task) if evaluation == LINEARIZED else task
-        accuracy = measure_accuracy(shown, session.runtime)
-        meter.advance()
-        return accuracy
-
+    rounds = max(1, len(request.checkpoints)) * (2 if request.bound else 1) + request.matrix
+    meter = _Meter(session, tasks, progress, rounds * len(tasks) + len(singles))
     reference: dict[str, float] = {}
     for task in tasks:
         if task.name in singles:
             single = singles[task.name]
-            load(single)
-            reference[task.name] = measure(task, _evaluation(request, headers, single)).value
+            meter.load(single)
+            evaluation = _evaluation(request, headers, single)
+            reference[task.name] = meter.measure(task, evaluation).value
     before: dict[str, float] = {}
     if request.matrix:
-        load(None)
-        before = {task.name: measure(task, PLAIN).value for task in tasks}
+        meter.load(None)
+        before = {task.name: meter.measure(task, PLAIN).value for task in tasks}
     models = []
     candidates: tuple[Path | None, ...] = request.checkpoints or (None,)
     for candidate in candidates:
-        load(candidate)
+        edited = meter.load(candidate)
         evaluation = _evaluation(request, headers, candidate)
-        accuracies = {task.name: measure(task, evaluation) for task in tasks}
+        accuracies = {task.name: meter.measure(task, evaluation) for task in tasks}
         values = {name: accuracy.value for name, accuracy in accuracies.items()}
-        normalized = normalize_accuracy(values, reference) if reference else None
+        bounds = None
+        if request.bound:
+            bounds = meter.localize(edited, request.bound, request.common.seed)
         models.append(
             EvaluatedModel(
                 path=candidate,
@@ -186,9 +152,9 @@ def evaluate(request: EvaluateRequest, progress: Progress = silent) -> EvaluateR
                 evaluation=evaluation,
                 accuracies=accuracies,
                 mean=mean_accuracy(accuracies),
-                normalized=normalized,
-                ratios=_ratios(values, before),
-                bounds=_bounds(request, session, candidate),
+                normalized=normalize_accuracy(values, reference) if reference else None,
+                ratios=accuracy_ratios(values, before),
+                bounds=bounds,
             )
         )
     metrics = _metrics(request, models, reference, before, weights)
@@ -228,35 +194,6 @@ def check_evaluate(
     return headers
 
 
-def _ratios(
-    values: Mapping[str, float], before: Mapping[str, float]
-) -> dict[str, float | None] | None:
-    if not before:
-        return None
-    return {name: value / before[name] if before[name] else None for name, value in values.items()}
-
-
-def _bounds(
-    request: EvaluateRequest, session: Session, path: Path | None
-) -> dict[str, LocalizationBound] | None:
-    """How local a model's change is on each task; the backbone is at θ0 afterwards."""
-    if not request.bound or path is None:
-        return None
-    theta0 = session.weights.tensors
-    found = read_edited_tensors(path, session.weights, session.backbone.structure)
-    session.backbone.set_weights(theta0)
-    change = {name: value - theta0[name] for name, value in found.items()}
-    bounds = {}
-    for name in request.tasks:
-        task = session.evaluation_task(
-            name, request.split, points=request.bound, seed=request.common.seed
-        )
-        bounds[name] = measure_localization(
-            task.classifier, change, task.inputs, task.labels, session.runtime
-        )
-    return bounds
-
-
 def _evaluation(request: EvaluateRequest, headers: Mapping[Path, Header], path: Path | None) -> str:
     if request.linearize:
         return LINEARIZED
@@ -265,11 +202,46 @@ def _evaluation(request: EvaluateRequest, headers: Mapping[Path, Header], path: 
 
 @dataclass
 class _Meter:
+    """One model after another in one session, measured on all tasks."""
+
+    session: Session
+    tasks: Sequence[EvaluationTask]
     progress: Progress
     total: int
     done: int = 0
 
-    def advance(self) -> None:
+    def load(self, path: Path | None) -> Mapping[str, Tensor]:
+        """Tensors in which a model differs from the base, now in the backbone."""
+        weights, backbone = self.session.weights, self.session.backbone
+        backbone.set_weights(weights.tensors)
+        edited = {} if path is None else read_edited_tensors(path, weights, backbone.structure)
+        backbone.set_weights(edited)
+        return edited
+
+    def measure(self, task: EvaluationTask, evaluation: str) -> Accuracy:
+        """Accuracy of what is in the backbone."""
+        shown = self.session.linearized(task) if evaluation == LINEARIZED else task
+        accuracy = measure_accuracy(shown, self.session.runtime)
+        self._advance()
+        return accuracy
+
+    def localize(
+        self, edited: Mapping[str, Tensor], points: int, seed: int
+    ) -> dict[str, LocalizationBound]:
+        """How local a change is on each task; the backbone is at θ0 afterwards."""
+        self.load(None)
+        theta0 = self.session.weights.tensors
+        change = {name: value - theta0[name] for name, value in edited.items()}
+        bounds = {}
+        for task in self.tasks:
+            part = task.sample(points, seed)
+            bounds[task.name] = measure_localization(
+                part.classifier, change, part.inputs, part.labels, self.session.runtime
+            )
+            self._advance()
+        return bounds
+
+    def _advance(self) -> None:
         self.done += 1
         self.progress("evaluating", self.done, self.total)
 
@@ -298,31 +270,7 @@ def _metrics(
     before: Mapping[str, float],
     weights: BaseWeights,
 ) -> dict[str, Any]:
-    results = []
-    for model in models:
-        tasks = {
-            name: {"accuracy": accuracy.value, "correct": accuracy.correct, "n": accuracy.n}
-            for name, accuracy in model.accuracies.items()
-        }
-        result: dict[str, Any] = {
-            "input": None
-            if model.path is None
-            else {"path": str(model.path), "sha256": artifact_hash(model.path)},
-            "method": model.method,
-            "evaluation": model.evaluation,
-            "tasks": tasks,
-            "mean": model.mean,
-        }
-        if model.normalized is not None:
-            result["normalized"] = model.normalized
-        if model.ratios is not None:
-            result["ratios"] = dict(model.ratios)
-        if model.bounds is not None:
-            result["bounds"] = {
-                name: {**asdict(found), "bound": found.bound}
-                for name, found in model.bounds.items()
-            }
-        results.append(result)
+    results = [describe_model(model) for model in models]
     metrics: dict[str, Any] = {
         "schema": 1,
         "command": "evaluate",

@@ -23,6 +23,7 @@ from talos_engine.models.spec import BaseWeights
 from talos_engine.progress import Progress, silent
 from talos_engine.training.early_stopping import EarlyStopping
 from talos_engine.training.loop import StepRecord, TrainConfig, TrainJob, train
+from talos_engine.training.resuming import kept_bytes
 from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry, Trainable, Trainee
 from talos_engine.workflows.bases import check_base
 from talos_engine.workflows.checkpoints import check_model_output, write_model
@@ -259,8 +260,7 @@ def _check_space(request: FinetuneRequest, weights: BaseWeights, job: TrainJob) 
     """Raise before the first step if the results would not fit on their disk."""
     needed = sum(tensor.nbytes for tensor in weights.tensors.values())
     if request.kept.checkpoint_every:
-        state = 4 * 4 * count_live(job)  # values, two moments, best values
-        needed += 2 * state  # a new one is whole before the old one goes
+        needed += kept_bytes(count_live(job))
     check_model_output(
         request.out,
         request.model,

@@ -75,7 +75,8 @@ class MethodCost:
         total: Seconds per step.
         mask_s: Seconds to calibrate the mask; 0 without one.
         mask_peak_bytes: Peak memory of that; 0 without one.
-        train_s: Seconds that a whole run would take: ``total`` times the model's number of batches.
+        train_s: Seconds that a whole run of the model's usual length would take: as many updates as
+            it has steps, and what is left of ``total`` for each of their batches.
         start_bytes: Memory before the first step, those that are not counted included.
         peak_bytes: Peak memory from the first forward pass to the end of the loop.
         memory_source: ``rss`` or ``nvml``.
@@ -108,7 +109,7 @@ class MethodCost:
 
     @property
     def efficiency(self) -> float:
-        """Least time of a step's matrix products over the time of its two passes, in (0, 1]."""
+        """Least time of a step's matrix products over the time of its two passes."""
         return self.flops / self.matmul_speed / self.forward_backward.mean
 
 
@@ -156,16 +157,17 @@ def measure_steps(request: ProfileRequest, name: str, made: CalibratedMask | Non
     with PeakMemory(runtime.device) as memory:
         records = train(job)[WARMUP_STEPS:]
     total = summarize_timings([record.total_s for record in records])
+    optimizer = summarize_timings([record.optimizer_s for record in records])
     forward_flops, backward_flops = count_step(job)
     return MethodCost(
         method=name,
         live=live,
         forward_backward=summarize_timings([record.forward_backward_s for record in records]),
-        optimizer=summarize_timings([record.optimizer_s for record in records]),
+        optimizer=optimizer,
         total=total,
         mask_s=0.0 if made is None else made.seconds,
         mask_peak_bytes=0 if made is None else made.peak_bytes,
-        train_s=total.mean * usual.steps * usual.grad_accum,
+        train_s=usual.steps * (usual.grad_accum * (total.mean - optimizer.mean) + optimizer.mean),
         start_bytes=memory.start_bytes,
         peak_bytes=memory.peak_bytes,
         memory_source=memory.source,

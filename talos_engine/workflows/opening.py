@@ -102,11 +102,8 @@ class Session:
         spec = find_task(task)
         check_kind(task, spec.kind, self.weights.info.name, self.backbone.kind)
         inputs, labels = self.prepare(load_split(spec, split))
-        if 0 < points < len(labels):
-            generator = torch.Generator().manual_seed(seed)
-            chosen = torch.randperm(len(labels), generator=generator)[:points].sort().values
-            inputs, labels = inputs[chosen], labels[chosen]
         found = EvaluationTask(task, self.classifier(task), inputs, labels)
+        found = found.sample(points, seed) if points else found
         return self.linearized(found) if evaluation == LINEARIZED else found
 
     def linearized(self, task: EvaluationTask) -> EvaluationTask:

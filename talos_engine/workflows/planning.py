@@ -27,6 +27,7 @@ from talos_engine.models.loading import (
 )
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import MODELS
+from talos_engine.training.resuming import kept_bytes
 from talos_engine.training.spec import FINETUNE_METHODS
 from talos_engine.workflows import add, negate
 from talos_engine.workflows.add import AddRequest, check_add
@@ -111,7 +112,8 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
     trains = method.run(options, skeleton.structure, mask)
     entries = method.count(options, skeleton.structure, trains)
     gradients = sum(math.prod(skeleton.structure.shapes[name]) for name in trains)
-    memory = _FLOAT * (2 * skeleton.total_entries + gradients + 3 * entries)
+    memory = _FLOAT * (2 * skeleton.total_entries + gradients + 4 * entries)
+    memory += 8 * sum(int(flags.sum()) for flags in trains.values() if flags is not None)  # where
     if config.early_stop:
         memory += _FLOAT * entries  # the best state
     if method.linearized:  # θ0 beside θ, and their difference
@@ -127,7 +129,7 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
             "grad_accum": config.grad_accum,
             "memory_bytes": memory,
             "disk_bytes": skeleton.total_entries * _FLOAT
-            + (3 * entries * _FLOAT if request.kept.checkpoint_every else 0),
+            + (kept_bytes(entries) if request.kept.checkpoint_every else 0),
             **_missing_weights(request.model, request.common),
         }
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 import torch
 from torch import nn
 
 from talos_engine.device import Runtime
+from talos_engine.profiling import flops as module
 from talos_engine.profiling.flops import count_flops, matmul_speed
 
 
@@ -23,6 +27,22 @@ def test_what_is_done_entry_by_entry_counts_as_nothing() -> None:
     assert count_flops(lambda: torch.randn(10).add(1).sum())[1] == 0
 
 
-def test_the_speed_is_a_speed() -> None:
-    assert matmul_speed(Runtime()) > 1e6
-    assert matmul_speed(Runtime(dtype=torch.bfloat16)) > 1e5
+def test_matrices_grow_until_a_product_can_be_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+
+    def take(matrix: torch.Tensor, runtime: Runtime) -> float:
+        sides.append(len(matrix))
+        return 1e-9 * len(matrix) ** 2  # 1024: 1 ms, 2048: 4 ms, 4096: 17 ms
+
+    monkeypatch.setattr(module, "_time_product", take)
+    assert matmul_speed(Runtime()) == pytest.approx(2 * 4096**3 / (1e-9 * 4096**2))
+    assert sorted(set(sides)) == [1024, 2048, 4096]
+
+
+def test_the_speed_is_what_a_product_of_that_size_takes() -> None:
+    speed = matmul_speed(Runtime())
+    matrix = torch.ones(1024, 1024)
+    began = time.perf_counter()
+    matrix @ matrix
+    took = time.perf_counter() - began
+    assert 2 * 1024**3 / took < 4 * speed, "no single product is much faster than the fastest"

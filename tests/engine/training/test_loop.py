@@ -197,6 +197,19 @@ def test_a_non_finite_loss_stops_the_run_before_the_update(
     assert not any(value.requires_grad for value in model.parameters())
 
 
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_non_finite_gradient_of_a_finite_loss_stops_it_too(
+    small_classifier: Callable[..., nn.Module], clip: float
+) -> None:
+    model = small_classifier()
+    before = copy.deepcopy(model.state_dict())
+    job = job_of(model, clip=clip)
+    model.get_parameter("out.bias").register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(TrainingError, match=r"the gradient became (inf|nan) at step 1"):
+        train(job)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_progress_and_observer_are_told_every_step(
     small_classifier: Callable[..., nn.Module],
 ) -> None:

@@ -205,7 +205,6 @@ def test_moments_are_kept_for_live_entries_only() -> None:
     live = make_live()
     optimizer = SparseAdamW(make_parameters(), live, AdamWConfig())
     count = sum(int(flags.sum()) for flags in live.values()) + 6
-    assert optimizer.state_bytes() == 2 * 4 * count
     optimizer.step(torch.ones(count), 0.1)
     moments = [
         tensor

@@ -14,8 +14,10 @@ from talos_engine.artifacts import read_metrics
 from talos_engine.errors import DeviceError, OptionError, OutputError, UnknownNameError
 from talos_engine.masking.selection import live_count
 from talos_engine.profiling.timing import TimingSummary
-from talos_engine.workflows import apart
+from talos_engine.training.loop import TrainConfig
+from talos_engine.workflows import apart, measuring
 from talos_engine.workflows import profile as module
+from talos_engine.workflows.finetune import FinetuneRequest
 from talos_engine.workflows.measuring import MethodCost, ProfileRequest
 from talos_engine.workflows.opening import Common
 from talos_engine.workflows.profile import profile
@@ -77,6 +79,21 @@ def test_methods_that_train_otherwise_are_measured_too(tmp_path: Path) -> None:
     # W0 x, W0 x' and the change times x, backward of the slope alone; the head stays one product
     assert linear.forward_flops == pytest.approx(3 * dense.forward_flops, rel=0.01)
     assert linear.backward_flops == pytest.approx(dense.backward_flops, rel=0.01)
+
+
+@pytest.mark.usefixtures("_in_process")
+def test_a_whole_run_updates_once_for_several_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = measuring.resolve_training
+
+    def with_accumulation(request: FinetuneRequest) -> TrainConfig:
+        return dataclasses.replace(real(request), grad_accum=3)
+
+    monkeypatch.setattr(measuring, "resolve_training", with_accumulation)
+    (cost,) = profile(request_of(tmp_path / "c", methods=("nonlinear",))).costs
+    batch = cost.total.mean - cost.optimizer.mean
+    assert cost.train_s == pytest.approx(6 * (3 * batch + cost.optimizer.mean))
 
 
 @pytest.mark.slow

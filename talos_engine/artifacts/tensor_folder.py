@@ -62,7 +62,7 @@ def open_tensors(path: StrPath) -> TensorFile:
         ArtifactError: there is no such file or folder, or it cannot be opened.
         CorruptFileError: a file is not a sound safetensors file, or the shards do not fit.
     """
-    if not Path(path).is_dir():
+    if not _is_folder(path):
         return open_tensor_file(path)
     files: list[TensorFile] = []
     try:
@@ -110,7 +110,7 @@ def read_index(path: Path) -> dict[str, str]:
 
 def is_checkpoint_folder(path: StrPath) -> bool:
     """Whether a path is a folder whose weights have a header of ours."""
-    if not Path(path).is_dir():
+    if not _is_folder(path):
         return False
     try:
         with open_tensors(path) as file:
@@ -125,7 +125,7 @@ def artifact_hash(path: StrPath) -> str:
     Raises:
         ArtifactError: a file cannot be read.
     """
-    if not Path(path).is_dir():
+    if not _is_folder(path):
         return file_hash(path)
     digest = hashlib.sha256()
     for shard in weights_paths(path):
@@ -138,3 +138,10 @@ def artifact_bytes(path: Path) -> int:
     if not path.is_dir():
         return path.stat().st_size
     return sum(each.stat().st_size for each in path.iterdir() if each.is_file())
+
+
+def _is_folder(path: StrPath) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError:  # a name that no file system takes
+        return False

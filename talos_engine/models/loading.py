@@ -274,7 +274,10 @@ def open_skeleton(
 
 def checkpoint_package(weights: BaseWeights) -> Callable[[Path], object] | None:
     """What writes the other files of a checkpoint folder; ``None``: checkpoints are files."""
-    package = _recorded_spec(weights.info, None).package
+    try:
+        package = _recorded_spec(weights.info, None).package
+    except UnknownNameError:  # nothing but a checkpoint's tensors is known of it
+        return None
     if package is None:
         return None
     folder = weights.folder

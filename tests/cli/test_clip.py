@@ -178,7 +178,7 @@ def test_a_dry_run_needs_no_weights(talos: Callable[..., Any]) -> None:
 def test_models_lists_what_is_here_and_what_is_not(talos: Callable[..., Any]) -> None:
     few = json.loads(talos("models", "--json").out)["models"]
     everything = json.loads(talos("models", "--all", "--json").out)["models"]
-    assert {"name", "pretrained", "available", "description"} == set(few[0])
+    assert {"name", "pretrained", "available", "description", "takes"} == set(few[0])
     assert next(model for model in few if model["name"] == "ViT-B-32")["pretrained"] == "openai"
     pairs = {(model["name"], model["pretrained"]) for model in everything}
     assert ("ViT-B-16", "laion2b_s34b_b88k") in pairs

@@ -180,7 +180,7 @@ def test_an_index_that_lies_is_refused(tmp_path: Path, index: object, said: str)
 
 def test_folders_of_other_models_are_not_taken(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(TalosError, match="no model named"):
+    with pytest.raises(TalosError, match="type 'bert'"):
         find_spec(str(tmp_path))
 
 

@@ -162,12 +162,14 @@ class OpenBase:
         tensors: The tensors; those of a checkpoint are read when asked for, one at a time.
         origin: What a checkpoint records as its own base; ``None`` where the weights are a base's.
         identify: Reads each tensor once, for the hash.
+        folder: Returns where the model's other files lie; ``None``: nowhere.
     """
 
     specs: Mapping[str, TensorSpec]
     tensors: Mapping[str, Tensor]
     origin: BaseInfo | None
     identify: Callable[[Mapping[str, Tensor]], BaseWeights]
+    folder: Callable[[], Path | None]
 
     @functools.cached_property
     def weights(self) -> BaseWeights:
@@ -200,12 +202,12 @@ def open_base(
             check_is_base(file.header, Path(model))
             origin = file.header.base
             identify = functools.partial(_identify_checkpoint, origin, folder=folder)
-            yield OpenBase(file.specs, file, origin, identify)
+            yield OpenBase(file.specs, file, origin, identify, lambda: folder)
         return
     spec = find_spec(model, pretrained, recorded)
     tensors = spec.read()
     specs = {name: TensorSpec(value.dtype, tuple(value.shape)) for name, value in tensors.items()}
-    yield OpenBase(specs, tensors, None, functools.partial(_identify_known, spec))
+    yield OpenBase(specs, tensors, None, functools.partial(_identify_known, spec), spec.folder)
 
 
 def _identify_checkpoint(
@@ -272,21 +274,31 @@ def open_skeleton(
     return find_spec(model, pretrained, recorded).skeleton()
 
 
-def checkpoint_package(weights: BaseWeights) -> Callable[[Path], object] | None:
-    """What writes the other files of a checkpoint folder; ``None``: checkpoints are files."""
+def checkpoint_package(
+    base: BaseInfo, folder: Callable[[], Path | None]
+) -> Callable[[Path], object] | None:
+    """What writes the other files of a checkpoint folder; ``None``: checkpoints are files.
+
+    Args:
+        base: The base that the checkpoint is made from.
+        folder: Returns where that model's other files lie, if they do.
+
+    Raises:
+        ModelError: they are needed and nowhere.
+    """
     try:
-        package = _recorded_spec(weights.info, None).package
+        package = _recorded_spec(base, None).package
     except UnknownNameError:  # nothing but a checkpoint's tensors is known of it
         return None
     if package is None:
         return None
-    folder = weights.folder
-    if folder is None:
+    found = folder()
+    if found is None:
         raise ModelError(
-            f"the configuration and tokenizer of {weights.info.name} lie in its folder",
+            f"the configuration and tokenizer of {base.name} lie in its folder",
             "pass that folder with --model",
         )
-    return functools.partial(package, folder)
+    return functools.partial(package, found)
 
 
 def build_backbone(weights: BaseWeights) -> Backbone:

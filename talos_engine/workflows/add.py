@@ -109,7 +109,8 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         writer = _Writer(request, method, inputs, tuple(ordered), merge.notes)
         if not method.one_model_per_task:
             return writer.write(request.out, found[0])
-        suffix = "safetensors" if checkpoint_package(inputs.weights) is None else "ckpt"
+        package = checkpoint_package(inputs.base, inputs.model.folder)
+        suffix = "safetensors" if package is None else "ckpt"
         names = {task: f"{task}.{suffix}" for task in tasks}
         with atomic_folder(request.out, force=request.common.force) as folder:
             for task, each in zip(tasks, found, strict=True):

@@ -22,7 +22,7 @@ from talos_engine.models.spec import BaseWeights
 
 def stream_model(
     out: Path,
-    weights: BaseWeights,
+    folder: Callable[[], Path | None],
     header: Header,
     specs: Mapping[str, TensorSpec],
     tensor: Callable[[str], Tensor],
@@ -34,7 +34,7 @@ def stream_model(
 
     Args:
         out: The file or folder.
-        weights: The base, whose configuration and tokenizer go into a folder.
+        folder: Returns where the base's configuration and tokenizer lie, which go into a folder.
         header: Of kind ``checkpoint``.
         specs: Dtype and shape of every tensor.
         tensor: Gives the tensor of a name; called once for each.
@@ -44,7 +44,7 @@ def stream_model(
     Raises:
         OutputError: a tensor holds NaN or Inf, or the checkpoint cannot be written.
     """
-    package = checkpoint_package(weights)
+    package = checkpoint_package(header.base, folder)
     if package is None:
         stream_checkpoint(out, header, specs, tensor, force=force, companions=companions)
     else:
@@ -64,7 +64,7 @@ def write_model(
     specs = {
         name: TensorSpec(tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()
     }
-    stream_model(out, weights, header, specs, tensors.__getitem__, force=force)
+    stream_model(out, lambda: weights.folder, header, specs, tensors.__getitem__, force=force)
 
 
 def checkpoint_name(

@@ -187,7 +187,7 @@ def write_edited(
 
     stream_model(
         out,
-        inputs.weights,
+        inputs.model.folder,
         Header(kind="checkpoint", base=inputs.base, data="", **fields),
         inputs.model.specs,
         tensor,

@@ -36,7 +36,7 @@ def calls(text: str) -> list[list[str]]:
     """Words of every call of ``talos`` in a script, as far as they are written out."""
     joined = re.sub(r"\\\n", " ", text)
     found = []
-    start = r"(?:^ *|\$\(|once )talos ([a-z]+)((?: [^;|)\n]*)?)"
+    start = r"(?:^ *|\$\(|once |srun )talos ([a-z]+)((?: [^;|)\n]*)?)"
     for match in re.finditer(start, joined, re.MULTILINE):
         words = re.findall(r"(?<=\s)--?[a-z][a-z-]*", match.group(2))
         found.append([match.group(1), *words])

@@ -194,12 +194,12 @@ def _report(terminal: Terminal, result: FinetuneResult, *, resume: bool) -> None
     }
     stopping = result.stopping
     if stopping is not None:
-        facts |= {"best_step": stopping.best_step, "stopped_early": stopping.over}
+        facts |= {"best_step": stopping.best_step, "stopped_early": result.stopped_early}
         terminal.note(
             f"wrote the state of step {stopping.best_step}, the best on validation data"
             + (
                 f"; stopped at step {result.steps}: {stopping.waited} measurements without a better"
-                if stopping.over
+                if result.stopped_early
                 else ""
             )
         )

@@ -6,12 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from talos_engine.artifacts import LINEARIZED, BaseInfo, Header, TensorSpec, common_evaluation
+from talos_engine.artifacts import (
+    LINEARIZED,
+    BaseInfo,
+    Header,
+    Mask,
+    TensorSpec,
+    common_evaluation,
+)
 from talos_engine.errors import MismatchError
 from talos_engine.merging.spec import VectorSource
 from talos_engine.models.loading import OpenBase
 from talos_engine.models.spec import BaseWeights
 from talos_engine.models.structure import EncoderStructure
+from talos_engine.training.spec import FinetuneEntry
 
 
 def check_base(weights: BaseWeights | OpenBase, base: BaseInfo, path: Path) -> BaseInfo:
@@ -65,6 +73,38 @@ def _first_difference(
         elif (one or False) != (other or False):  # what is left out is off
             return f"it records {place}{key} = {one}, the model given has {other}"
     return ""
+
+
+def check_flags(
+    method: FinetuneEntry,
+    options: Mapping[str, Any],
+    structure: EncoderStructure,
+    mask: Mask | None,
+    path: Path | None,
+) -> None:
+    """Raise, without weights, unless a method can train this encoder under these options.
+
+    Args:
+        method: The fine-tuning method.
+        options: Its options by name.
+        structure: The encoder's parameters.
+        mask: The mask that was given, if any.
+        path: Its file.
+
+    Raises:
+        OptionError: the mask is missing, surplus, empty or of another rule, or an option too large.
+        MismatchError: the mask names other parameters than the encoder has.
+    """
+    try:
+        method.run(method.configure(options), structure, mask)
+    except MismatchError as error:
+        if mask is None:
+            raise
+        base = mask.header.base
+        raise MismatchError(
+            f"{path} was made for another base, {base.name} {base.hash[:12]}: {error.message}",
+            "pass the model it was made from with --model",
+        ) from error
 
 
 def check_single_base(weights: BaseWeights, base: BaseInfo, path: Path) -> None:

@@ -18,22 +18,30 @@ from talos_engine.artifacts import (
 )
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import OptionError
-from talos_engine.models.loading import find_spec, load_weights
+from talos_engine.models.loading import find_spec, load_weights, open_skeleton
 from talos_engine.models.spec import BaseWeights
 from talos_engine.progress import Progress, silent
 from talos_engine.training.early_stopping import EarlyStopping
 from talos_engine.training.loop import StepRecord, TrainConfig, TrainJob, train
 from talos_engine.training.resuming import kept_bytes
 from talos_engine.training.spec import FINETUNE_METHODS, FinetuneEntry, Trainable, Trainee
-from talos_engine.workflows.bases import check_base
+from talos_engine.workflows.bases import check_base, check_flags
 from talos_engine.workflows.checkpoints import check_model_output, write_model
 from talos_engine.workflows.observing import log_steps, validate_with
-from talos_engine.workflows.opening import Common, Session, check_inputs, open_session
+from talos_engine.workflows.opening import (
+    Common,
+    Session,
+    check_inputs,
+    named_paths,
+    open_session,
+)
 from talos_engine.workflows.training_log import open_log
 from talos_engine.workflows.unfinished import (
     Persistence,
     check_persistence,
+    check_places,
     forget_unfinished,
+    hints_about_state,
     make_keeping,
 )
 
@@ -93,6 +101,12 @@ class FinetuneResult:
         """Steps made in all."""
         return self.first + len(self.records)
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether early stopping spared steps; patience may also run out with the last one."""
+        over = self.stopping is not None and self.stopping.over
+        return over and self.steps < self.config.steps
+
 
 def finetune(request: FinetuneRequest, progress: Progress = silent) -> FinetuneResult:
     """A checkpoint file for one task; frozen entries have θ0's bits.
@@ -128,7 +142,7 @@ def _finetune(
     stops = config.early_stop > 0
     keeping = make_keeping(request.out, request.kept, header, session.runtime, stops_early=stops)
     first = keeping.start.step if keeping is not None and keeping.start is not None else 0
-    with open_log(request.kept.log, first) as log:
+    with open_log(request.kept.log, first) as log, hints_about_state(request.out):
         observe = log_steps(log, session, request.task, request.kept.log_drift, config.seed)
         stopping = validate_with(log, session, trainee, request.task, config) if stops else None
         records = train(replace(job, stopping=stopping, keeping=keeping, observe=observe))
@@ -164,12 +178,16 @@ def check_finetune(
             "it needs a method that trains the encoder's own parameters as they are",
         )
     check_inputs(request.model, request.common, [request.task], weights=weights)
+    read = named_paths(request.model, request.common.pretrained)
+    check_places(request.out, request.kept, [*read, *([request.mask] if request.mask else [])])
     check_model_output(
         request.out, request.model, request.common.pretrained, force=request.common.force
     )
     request.common.runtime()
     config = resolve_training(request)
     mask = read_mask(request.mask) if request.mask is not None else None
+    structure = open_skeleton(request.model, request.common.pretrained).structure
+    check_flags(method, request.options, structure, mask, request.mask)
     return method, mask, config
 
 

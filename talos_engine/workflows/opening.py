@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ from talos_engine.models.loading import (
     find_spec,
     load_weights,
 )
-from talos_engine.models.spec import Backbone, BaseWeights
+from talos_engine.models.spec import MODELS, Backbone, BaseWeights
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,15 @@ def check_inputs(
         hints = [f"for {what}, {error.hint}" for what, error in missing.items()]
         kind = type(next(iter(missing.values())))
         raise kind("; ".join(error.message for error in missing.values()), "; ".join(hints))
+
+
+def named_paths(model: str | None, pretrained: str | None = None) -> tuple[Path, ...]:
+    """The files and folders that ``--model`` and ``--pretrained`` name, as far as they exist."""
+    words = [] if model is None or model in MODELS else [Path(model)]
+    if pretrained is not None:
+        texts = (pretrained, pretrained.partition("=")[2])  # FILE, or TAG=FILE
+        words += [Path(text).expanduser() for text in texts if text]
+    return tuple(path for path in words if path.exists())
 
 
 def check_kind(task: str, has: str, model: str, takes: str) -> None:

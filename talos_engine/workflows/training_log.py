@@ -16,6 +16,9 @@ from typing import Any, TextIO
 from talos_engine.artifacts import atomic_write
 from talos_engine.errors import OutputError
 
+_BEGINNING = '{"step": '  # of every line
+_LONGEST = 1 << 20  # characters of a line, by far
+
 
 class TrainingLog:
     """Lines about steps, measurements and the like, each with the wall-clock time.
@@ -43,6 +46,36 @@ class TrainingLog:
             raise OutputError(
                 f"cannot write the log {self._file.name}: {error.strerror}"
             ) from error
+
+
+def is_training_log(path: Path) -> bool:
+    """Whether a file is what a run, perhaps a killed one, may have logged: nothing else is in it.
+
+    All whole lines are objects with an int ``step``; the last line may be half written.
+    """
+    if not path.is_file():
+        return False
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            lines = iter(lambda: file.readline(_LONGEST), "")
+            return all(_is_logged(line) for line in lines)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_logged(line: str) -> bool:
+    if not line.endswith("\n"):
+        return line.startswith(_BEGINNING) or _BEGINNING.startswith(line)
+    return _step_of(line) is not None
+
+
+def _step_of(line: str) -> int | None:
+    """The step that a line is about; ``None`` if it is none of a log."""
+    try:
+        found = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if type(found) is int else None
 
 
 @contextmanager
@@ -75,10 +108,7 @@ def _lines_up_to(path: Path, step: int) -> list[str]:
         return []
     kept = []
     for line in path.read_text("utf-8", "replace").splitlines():
-        try:
-            found = json.loads(line)["step"]
-        except (ValueError, KeyError, TypeError):
-            continue
-        if isinstance(found, int) and found <= step:
+        found = _step_of(line)
+        if found is not None and found <= step:
             kept.append(f"{line}\n")
     return kept

@@ -7,8 +7,8 @@ interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from talos_engine.artifacts import (
     Header,
     ResumeState,
+    check_distinct,
     check_output,
     discard_output,
     read_resume,
@@ -25,9 +26,16 @@ from talos_engine.artifacts import (
 )
 from talos_engine.configuration import check_at_least
 from talos_engine.device import Runtime
-from talos_engine.errors import CorruptFileError, MismatchError, OptionError, OutputError
+from talos_engine.errors import (
+    CorruptFileError,
+    MismatchError,
+    OptionError,
+    OutputError,
+    TrainingError,
+)
 from talos_engine.training.early_stopping import COUNTS
 from talos_engine.training.resuming import Keeping, TrainState
+from talos_engine.workflows.training_log import is_training_log
 
 _SHOWN = 4  # differences named in a message
 
@@ -57,15 +65,33 @@ class Persistence:
 
 
 def resume_path(out: Path) -> Path:
-    """Where the state of the run that makes ``out`` is: ``NAME.resume.safetensors`` beside it."""
-    return out.with_name(out.name.removesuffix(".safetensors") + ".resume.safetensors")
+    """Where the state of the run that makes ``out`` is: ``OUT.resume.safetensors``, beside it."""
+    return out.with_name(f"{out.name}.resume.safetensors")
+
+
+def check_places(out: Path, kept: Persistence, read: Sequence[Path]) -> None:
+    """Raise before any work if what the run writes would take the place of something it needs.
+
+    Args:
+        out: The checkpoint; of some models a folder, which is replaced as a whole.
+        kept: What is written on the way.
+        read: Files and folders that the run reads.
+
+    Raises:
+        OptionError: two are the same file, or one lies in the folder that is written.
+    """
+    check_distinct({"--out": out, "--log": kept.log, "the run's state": resume_path(out)}, read)
+    for path in (*read, *([] if kept.log is None else [kept.log])):
+        if out.resolve() in path.resolve().parents:
+            raise OptionError(
+                f"{path} lies in --out {out}, which is written as a whole", "choose another place"
+            )
 
 
 def check_persistence(out: Path, kept: Persistence, *, force: bool) -> None:
     """Raise before any work if what is written on the way could not be.
 
     Raises:
-        OptionError: two files have one name.
         OutputError: a file cannot be written, or an unfinished run would be lost.
     """
     state = resume_path(out)
@@ -79,9 +105,13 @@ def check_persistence(out: Path, kept: Persistence, *, force: bool) -> None:
         check_output(state, force=True)
     if kept.log is None:
         return
-    if kept.log in (out, state):
-        raise OptionError(f"--log names the file {kept.log}, which the run itself needs")
-    check_output(kept.log, force=force or (kept.resume and unfinished))
+    goes_on = kept.resume and is_training_log(kept.log)  # a killed run may have no state yet
+    if kept.resume and kept.log.is_file() and not goes_on and not force:
+        raise OutputError(
+            f"{kept.log} exists already and is no log that a run could go on with",
+            "name another file, or pass --force to overwrite it",
+        )
+    check_output(kept.log, force=force or goes_on)
 
 
 def make_keeping(
@@ -122,6 +152,22 @@ def make_keeping(
         start = _unpack(path, found, COUNTS if stops_early else ())
     told = f"{path} keeps what was done: the same command with --resume goes on"
     return Keeping(save, told, kept.checkpoint_every, start)
+
+
+@contextmanager
+def hints_about_state(out: Path) -> Iterator[None]:
+    """Errors of training say what a kept state means for whoever tries other options."""
+    try:
+        yield
+    except TrainingError as error:
+        state = resume_path(out)
+        if not state.exists():
+            raise
+        raise TrainingError(
+            error.message,
+            f"{error.hint}; {state} belongs to this run: "
+            "with other options, start over with --force and without --resume",
+        ) from error
 
 
 def forget_unfinished(out: Path) -> None:

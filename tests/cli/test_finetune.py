@@ -29,6 +29,21 @@ def test_a_run_that_reaches_its_last_step_did_not_stop(talos: Callable[..., Any]
     assert "best_step" not in json.loads(talos(*FINETUNE, "--json", "--force").out)
 
 
+def test_patience_that_runs_out_with_the_last_step_stopped_nothing(
+    talos: Callable[..., Any],
+) -> None:
+    options = ("--lr", 0.1, "--early-stop", 2, "--validate-every", 2, "--schedule", "constant")
+    options += ("--warmup", 0)  # the same steps however many there are
+    early = json.loads(talos(*FINETUNE, "--steps", 60, *options, "--json").out)
+    assert early["stopped_early"]
+    last = early["best_step"] + 4
+    done = talos(*FINETUNE, "--steps", last, *options, "--json", "--force")
+    facts = json.loads(done.out)
+    assert (facts["steps"], facts["best_step"]) == (last, early["best_step"])
+    assert not facts["stopped_early"]
+    assert "stopped" not in done.plain_err
+
+
 def test_the_log_is_one_object_per_line(talos: Callable[..., Any], tmp_path: Path) -> None:
     done = talos(*FINETUNE, "--log", "log.jsonl", "--grad-accum", 2, "--label-smoothing", 0.1)
     assert done.code == 0, done.err

@@ -143,7 +143,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(
     process = start(
         MARKED, marker, *FINETUNE, "-o", "c.safetensors", "--checkpoint-every", 1, folder=tmp_path
     )
-    state = tmp_path / "c.resume.safetensors"
+    state = tmp_path / "c.safetensors.resume.safetensors"
     try:
         wait_until(state.exists, process)
         process.send_signal(number)
@@ -155,7 +155,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(
     assert "Traceback" not in err
     assert not (tmp_path / "c.safetensors").exists()
     if code > 0:
-        assert "c.resume.safetensors keeps what was done" in err
+        assert "c.safetensors.resume.safetensors keeps what was done" in err
         assert "--resume" in err
     assert "went on after step" in finish(tmp_path, "c.safetensors", "--resume")
     finish(tmp_path, "whole.safetensors")

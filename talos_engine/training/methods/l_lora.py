@@ -49,7 +49,7 @@ class LLoraConfig:
 
     @property
     def scale(self) -> float:
-        """S."""
+        """``s = lora_alpha / r``, by which the updates ``B A0`` are multiplied."""
         return self.lora_alpha / self.rank
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from talos_engine.artifacts import read_checkpoint, read_mask
+from talos_engine.artifacts import Mask, read_checkpoint, read_mask, write_mask
 from talos_engine.data.spec import EMBEDDED_TASKS
 from talos_engine.data.splits import find_task, load_split
 from talos_engine.errors import (
@@ -29,6 +29,8 @@ from talos_engine.workflows import finetune as module
 from talos_engine.workflows.calibrate import CalibrateRequest, calibrate
 from talos_engine.workflows.finetune import FinetuneRequest, finetune
 from talos_engine.workflows.opening import Common, Session
+from talos_engine.workflows.planning import plan_finetune
+from talos_engine.workflows.unfinished import Persistence
 
 CPU = Common(device="cpu")
 
@@ -234,9 +236,96 @@ def test_bad_requests_write_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_mask_does_not_go_with_nonlinear(toy_files: Any, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="--mask does not go"):
-        finetune(request_of(tmp_path / "c", mask=toy_files.mask("a")))
+OVERWRITING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "out is the mask": ({"out": "m"}, {}),
+    "log is the mask": ({}, {"log": "m"}),
+    "out is the model": ({"model": "base", "out": "base"}, {}),
+    "log is the model": ({"model": "base"}, {"log": "base"}),
+    "state is the model": ({"model": "c.resume.safetensors"}, {}),
+    "state is the mask": ({"mask": "c.resume.safetensors"}, {}),
+    "log is the output": ({}, {"log": "other/../c"}),
+    "log is the state": ({}, {"log": "other/../c.resume.safetensors"}),
+    "log is in the output": ({"out": "other"}, {"log": "other/log"}),
+    "mask is in the output": ({"out": "other", "mask": "other/m"}, {}),
+}
+
+
+@pytest.mark.parametrize("written", ["absolute", "relative"])
+@pytest.mark.parametrize("name", OVERWRITING)
+def test_nothing_the_run_needs_is_overwritten(
+    toy_files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, written: str
+) -> None:
+    """With --force too, and however the output is written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    for place in ("m", "other/m"):
+        (tmp_path / place).write_bytes(toy_files.mask("a").read_bytes())
+    (tmp_path / "base").write_bytes(toy_files.checkpoint("a").read_bytes())
+    special = "mask" if name.endswith("the mask") else "checkpoint"
+    content = getattr(toy_files, special)("a").read_bytes()
+    (tmp_path / "c.resume.safetensors").write_bytes(content)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    change, kept = OVERWRITING[name]
+    given = {"out": "c", "mask": "m", **change}
+    out = Path(given.pop("out"))
+    given["mask"] = tmp_path / given["mask"]
+    request = request_of(
+        tmp_path / out if written == "absolute" else out,
+        method="talos",
+        common=dataclasses.replace(CPU, force=True),
+        kept=Persistence(**{key: tmp_path / value for key, value in kept.items()}),
+        **given,
+    )
+    with pytest.raises(OptionError):
+        finetune(request)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("tag", ["", "openai=", "file="])
+def test_a_file_of_weights_is_not_overwritten(tmp_path: Path, tag: str) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.write_text("precious")
+    common = dataclasses.replace(CPU, force=True, pretrained=f"{tag}{weights}")
+    with pytest.raises(OptionError, match="is read"):
+        finetune(request_of(weights, model="ViT-B-32", common=common))
+    assert weights.read_text() == "precious"
+
+
+@pytest.mark.parametrize("plans", [False, True])
+@pytest.mark.parametrize(
+    ("method", "mask", "options", "error", "words"),
+    [
+        ("talos", "", {}, OptionError, "needs --mask"),
+        ("lota", "", {}, OptionError, "needs --mask"),
+        ("lota", "a", {}, OptionError, "this one is of talos"),
+        ("nonlinear", "a", {}, OptionError, "--mask does not go"),
+        ("l-lora", "a", {}, OptionError, "--mask does not go"),
+        ("l-lora", "", {"rank": 10_000}, OptionError, "--rank must be at most"),
+        ("talos", "odd", {}, MismatchError, "odd was made for another base, toy-clip .* 'other'"),
+    ],
+)
+def test_what_does_not_go_with_the_method_is_refused_before_weights_are_read(
+    toy_files: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    mask: str,
+    options: dict[str, Any],
+    error: type[Exception],
+    words: str,
+    plans: bool,
+) -> None:
+    path = toy_files.mask("a") if mask else None
+    if path is not None and mask == "odd":
+        found, path = read_mask(path), tmp_path / "odd"
+        live = {"other": torch.ones(2, 2, dtype=torch.bool)}
+        write_mask(path, Mask(found.header, live, {"other": (2, 2)}), force=False)
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(module, "load_weights", lambda *_: pytest.fail("read for nothing"))
+    request = request_of(tmp_path / "c", method=method, mask=path, options=options)
+    with pytest.raises(error, match=words):
+        (plan_finetune if plans else finetune)(request)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_file_that_is_no_mask_is_refused(toy_files: Any, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from talos_engine.workflows import finetune as module
 from talos_engine.workflows import unfinished
 from talos_engine.workflows.finetune import FinetuneRequest, finetune
 from talos_engine.workflows.opening import Common
+from talos_engine.workflows.training_log import TrainingLog, is_training_log
 from talos_engine.workflows.unfinished import Persistence, resume_path
 
 CPU = Common(device="cpu")
@@ -64,6 +65,15 @@ def killed_in(moment: str) -> None:
             return record
 
         loop._take_step = stepping
+    elif moment == "within a line of the log":
+
+        def halving(log: TrainingLog, number: int, **facts: Any) -> None:
+            assert log._file is not None
+            log._file.write('{"step": 1, "lo')
+            log._file.flush()
+            die()
+
+        TrainingLog.write = halving  # type: ignore[method-assign]
     elif moment == "while the second state is written":
         calls: list[Path] = []
 
@@ -98,6 +108,7 @@ def run_in_child(work: Callable[[], object]) -> int:
 
 
 MOMENTS = (
+    "within a line of the log",
     "in step 2",
     "in step 5",
     "while the second state is written",
@@ -112,28 +123,38 @@ def test_killed_and_resumed_gives_the_bytes_of_an_uninterrupted_run(
     toy_files: Any, tmp_path: Path, method: str, moment: str
 ) -> None:
     whole, out = tmp_path / "whole.safetensors", tmp_path / "c.safetensors"
+    log = tmp_path / "log.jsonl"
     finetune(request_of(toy_files, whole, method))
 
     def work() -> None:
         killed_in(moment)
-        finetune(request_of(toy_files, out, method, checkpoint_every=3))
+        finetune(request_of(toy_files, out, method, checkpoint_every=3, log=log))
 
     assert run_in_child(work) == -signal.SIGKILL
     finished = moment == "after the checkpoint"
     assert out.exists() == finished
-    assert resume_path(out).exists() == (moment != "in step 2")
-    request = request_of(toy_files, out, method, checkpoint_every=3, resume=True)
+    assert resume_path(out).exists() == (moment not in ("in step 2", "within a line of the log"))
+    assert log.exists()
+    request = request_of(toy_files, out, method, checkpoint_every=3, resume=True, log=log)
     if finished:
         with pytest.raises(OutputError, match="exists already"):
             finetune(request)
         request = dataclasses.replace(request, common=dataclasses.replace(CPU, force=True))
     result = finetune(request)
-    known = {"in step 2": 0, "in step 5": 3, "while the second state is written": 3}
+    known = {
+        "within a line of the log": 0,
+        "in step 2": 0,
+        "in step 5": 3,
+        "while the second state is written": 3,
+    }
     assert result.first == known.get(moment, 6)
     assert result.steps == 9
     assert out.read_bytes() == whole.read_bytes()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 10))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "c.safetensors",
+        "log.jsonl",
         "whole.safetensors",
     ], "no state, no stray temporary, no lock"
 
@@ -279,6 +300,35 @@ def test_a_broken_down_run_keeps_its_last_good_state(toy_files: Any, tmp_path: P
     assert not out.exists()
 
 
+def test_after_a_broken_down_run_the_hint_says_how_to_start_over(
+    toy_files: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "c.safetensors"
+    forced = dataclasses.replace(CPU, force=True)
+
+    def attempt(lr: float, *, every: int = 1, common: Common = CPU, **kept: Any) -> Any:
+        request = request_of(toy_files, out, "nonlinear", checkpoint_every=every, **kept)
+        training = {"lr": lr, "warmup": 0, "steps": 5}
+        return finetune(dataclasses.replace(request, training=training, common=common))
+
+    with pytest.raises(TrainingError, match="at step 2") as caught:
+        attempt(1e30, every=3)
+    assert "--force" not in caught.value.hint, "no state was kept yet"
+    assert attempt(1e-3, every=3).first == 0
+    out.unlink()
+    with pytest.raises(TrainingError, match="at step 2") as caught:
+        attempt(1e30)
+    assert caught.value.hint.startswith("try a lower --lr")
+    assert f"{resume_path(out)} belongs to this run" in caught.value.hint
+    assert "--force and without --resume" in caught.value.hint
+    with pytest.raises(OutputError, match="unfinished run"):
+        attempt(1e-3)
+    for common in (CPU, forced):
+        with pytest.raises(MismatchError, match="lr was"):
+            attempt(1e-3, resume=True, common=common)
+    assert attempt(1e-3, common=forced).first == 0
+
+
 @pytest.mark.parametrize("damage", ["cut", "checkpoint", "counts", "late"])
 def test_a_state_that_cannot_be_used_is_refused(
     toy_files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
@@ -346,6 +396,67 @@ def test_the_log_of_a_resumed_run_goes_on(
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 10))
     assert 9.0 not in [line.get("loss") for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("", True),
+        ('{"step": 1, "loss": 2.0}\n{"step": 1, "drift": 0}\n', True),
+        ('{"step": 1, "loss": 2.0}\n{"st', True),
+        ('{"step": 12', True),
+        ("precious", False),
+        ("precious\n", False),
+        ('{"step": 1}\nprecious\n', False),
+        ('{"step": 1}\nprecious', False),
+        ('{"step": true}\n', False),
+        ('{"epoch": 1}\n', False),
+        ("[1]\n", False),
+        ("\n", False),
+        ("[" * 100_000 + "\n", False),
+        (b'{"step": 1}\n\xff\xfe\n', False),
+        (b"\0" * 5_000_000, False),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+@pytest.mark.parametrize("state", [True, False], ids=["state", "no state"])
+def test_only_a_log_is_gone_on_with(
+    toy_files: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str | bytes,
+    known: bool,
+    state: bool,
+) -> None:
+    out, log = tmp_path / "c.safetensors", tmp_path / "log.jsonl"
+    content = text if isinstance(text, bytes) else text.encode()
+    log.write_bytes(content)
+    if state:
+        resume_path(out).write_bytes(b"there is one")
+    kept = Persistence(resume=True, log=log)
+    assert is_training_log(log) == known
+    if known:
+        unfinished.check_persistence(out, kept, force=False)
+    else:
+        with pytest.raises(OutputError, match="no log that a run could go on with"):
+            unfinished.check_persistence(out, kept, force=False)
+        unfinished.check_persistence(out, kept, force=True)
+    assert log.read_bytes() == content
+    with pytest.raises(OutputError, match="unfinished run" if state else "exists already"):
+        unfinished.check_persistence(out, Persistence(log=log), force=False)
+
+
+def test_a_pipe_is_no_log(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    kept = Persistence(resume=True, log=tmp_path / "pipe")
+    with pytest.raises(OutputError, match="not a regular file"):
+        unfinished.check_persistence(tmp_path / "c", kept, force=True)
+
+
+def test_outputs_of_similar_names_have_states_of_their_own(tmp_path: Path) -> None:
+    states = [resume_path(tmp_path / name) for name in ("c", "c.safetensors", "c.ckpt")]
+    assert len({*states}) == 3
+    assert all(state.parent == tmp_path for state in states)
 
 
 @pytest.mark.parametrize("which", ["exists", "out", "state", "folder"])

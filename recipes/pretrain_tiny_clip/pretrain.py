@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from vocabulary import build_tokenizer, save_tokenizer, spelled_table, token_table
 from zero_shot import measure, print_table
 
-from talos_engine.data.spec import EMBEDDED_TASKS
+from talos_engine.data.spec import EMBEDDED_TASKS, IMAGES
 
 CONTEXT = 16
 SPELLED = 0.05
@@ -206,6 +206,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     pool = make_pool(options.pool, options.seed, options.threads)
     tasks = [EMBEDDED_TASKS.get(name) for name in EMBEDDED_TASKS.names()]
+    tasks = [task for task in tasks if task.kind == IMAGES]
     prompts = [
         t.format(name) for task in tasks for t in task.templates for name in task.class_names
     ]

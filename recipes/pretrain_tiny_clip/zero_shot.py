@@ -12,7 +12,7 @@ from typing import Any
 import open_clip
 import torch
 
-from talos_engine.data.spec import EMBEDDED_TASKS, TaskSpec
+from talos_engine.data.spec import EMBEDDED_TASKS, IMAGES, TaskSpec
 
 
 @torch.inference_mode()
@@ -39,11 +39,12 @@ def accuracy(model: Any, tokenizer: Any, task: TaskSpec, split: str) -> float:
 
 
 def measure(folder: Path, split: str = "test") -> dict[str, float]:
-    """Accuracy by task for every task whose data is on this machine."""
+    """Accuracy by task for every image task whose data is on this machine."""
     model = open_clip.create_model(f"local-dir:{folder}").eval()
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     tasks = [EMBEDDED_TASKS.get(name) for name in EMBEDDED_TASKS.names()]
-    return {t.name: accuracy(model, tokenizer, t, split) for t in tasks if t.available()}
+    tasks = [task for task in tasks if task.kind == IMAGES and task.available()]
+    return {task.name: accuracy(model, tokenizer, task, split) for task in tasks}
 
 
 def print_table(table: dict[str, float]) -> None:

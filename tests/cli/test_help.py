@@ -120,12 +120,17 @@ def test_lists_name_what_there_is(talos: Callable[..., Any]) -> None:
 
     tasks = json.loads(talos("tasks", "--json").out)["tasks"]
     assert [task["name"] for task in tasks] == list(task_names())
-    assert {task["name"] for task in tasks if task["control"]} == {"letters", "imagenet", "rte"}
+    assert {task["name"] for task in tasks if task["control"]} == {
+        "letters",
+        "imagenet",
+        "rte",
+        "entailment",
+    }
     for task in tasks:
         embedded = task["name"] in EMBEDDED_TASKS.names()
         available = embedded and EMBEDDED_TASKS.get(task["name"]).available()
         assert task["available"] == available, "nothing is in this run's own cache of datasets"
-        expected = ("embedded",) if embedded else ("hub ", "a folder")
+        expected = ("embedded",) if embedded else ("hub ", "by hand")
         assert task["source"].startswith(expected)
         own_answers = task["kind"] == "texts" and not task["classes"]
         assert len(task["classes"]) >= 2 or own_answers

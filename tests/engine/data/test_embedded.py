@@ -1,4 +1,4 @@
-"""The embedded tasks: shapes, determinism, and that no image serves two purposes."""
+"""The embedded image tasks: shapes, determinism, and that no image serves two purposes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from talos_engine.data.drawing import SPLIT_SIZES, colour_distance, contrasting_
 from talos_engine.data.embedded import counts, digits, fashion, letters, mnist, shapes, signs
 from talos_engine.data.embedded import textures as textures_task
 from talos_engine.data.grey_scans import ScanSplits
-from talos_engine.data.spec import EMBEDDED_TASKS, RawExamples
+from talos_engine.data.spec import EMBEDDED_TASKS, IMAGES, RawExamples
 from talos_engine.errors import DataError
 
-NAMES = EMBEDDED_TASKS.names()
+NAMES = tuple(name for name in EMBEDDED_TASKS.names() if EMBEDDED_TASKS.get(name).kind == IMAGES)
 DRAWN = {
     "counts": counts.draw,
     "letters": letters.draw,

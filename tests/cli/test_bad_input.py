@@ -140,7 +140,7 @@ CASES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "smoothing of everything": (2, "--label-smoothing", (*FINETUNE, "--label-smoothing", "1")),
     "measuring for nothing": (2, "--early-stop", (*FINETUNE, "--validate-every", "3")),
     "checkpoints below 0": (2, "--checkpoint-every", (*FINETUNE, "--checkpoint-every", "-1")),
-    "log over the output": (2, "--log names", (*FINETUNE, "-o", "c", "--log", "c")),
+    "log over the output": (2, "--out and --log name the same file", (*FINETUNE, "-o", "c", "--log", "c")),
     "drift without a log": (2, "--log-drift writes into the log", (*FINETUNE, "--log-drift", "2")),
     "rank of another method": (2, "--rank is not an option of method 'nonlinear'", (*FINETUNE, "--rank", "4")),
     "rank too large": (2, "--rank must be at most 16", (*FINETUNE[:-1], "l-lora", "--rank", "17")),

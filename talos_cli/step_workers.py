@@ -13,11 +13,13 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing import connection, resource_tracker
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
+
+from talos_engine.interrupts import interrupts_blocked
 
 # Whatever commands import when they work; what is missing here is only slower.
 _PRELOADED = (
@@ -62,7 +64,7 @@ class StepWorkers:
         process = self._context.Process(
             target=_work, args=(list(words), str(folder.resolve()), str(log.resolve()))
         )
-        with _interrupts_blocked():
+        with interrupts_blocked():
             process.start()
         return StepProcess(process)
 
@@ -99,17 +101,6 @@ class StepProcess:
                     os.kill(self._process.pid, number)
         if kill:
             self._process.join(_END_S)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Processes started here never get the terminal's Ctrl-C: who asked for them ends them."""
-    resource_tracker.ensure_running()  # starting it later would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(words: list[str], folder: str, log: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from talos_engine.data.spec import TextExamples
+from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS, TaskSpec, TextExamples
 from talos_engine.errors import DataError
 from talos_engine.seeding import derive_seed
 
@@ -125,3 +125,33 @@ def compose_split(name: str, split: str, compose: Compose) -> TextExamples:
         tuple(row.choices for row in rows),
         np.array([row.label for row in rows], dtype=np.int64),
     )
+
+
+def register_texts(
+    name: str,
+    description: str,
+    compose: Compose,
+    *,
+    answers: tuple[str, ...] = (),
+    control: bool = False,
+) -> None:
+    """Make a composed task known.
+
+    Args:
+        name: Its name, that of its file.
+        description: One line for ``talos tasks``.
+        compose: Makes one example.
+        answers: Those that all examples share; none where each has its own.
+        control: Whether the task is meant as the control of a negation.
+    """
+    spec = TaskSpec(
+        name=name,
+        description=description,
+        class_names=answers,
+        templates=(),
+        load=lambda split: compose_split(name, split, compose),
+        sizes=TEXT_SIZES,
+        control=control,
+        kind=TEXTS,
+    )
+    EMBEDDED_TASKS.register(name)(spec)

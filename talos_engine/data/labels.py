@@ -105,19 +105,34 @@ def read_class_names(source: Source) -> tuple[str, ...]:
     Raises:
         DataError: its labels are bare numbers.
     """
+    names = named_labels(
+        source,
+        "no names, and the task declares none",
+        "declare the task in TOML with class_names, see --task-file",
+    )
+    return tuple(name.replace("_", " ").strip() for name in names)
+
+
+def named_labels(source: Source, problem: str, hint: str) -> tuple[str, ...]:
+    """What the labels of a source's training split are called: as recorded, or its own texts.
+
+    Args:
+        source: The source.
+        problem: What its labels are, in an error, where they are bare numbers.
+        hint: What can then be done.
+
+    Raises:
+        DataError: they are.
+    """
     table = source.open("train")
     check_column(table, source.label)
     feature = table.dataset.features[source.label]
     names = getattr(feature, "names", None)
-    if names is None:
-        if getattr(feature, "dtype", "") not in ("string", "large_string"):
-            raise DataError(
-                f"{table.where}: the labels in {source.label!r} are no names, "
-                "and the task declares none",
-                "declare the task in TOML with class_names, see --task-file",
-            )
-        names = sorted({cell for cell in _cells(table, source.label) if cell})
-    return tuple(name.replace("_", " ").strip() for name in names)
+    if names is not None:
+        return tuple(names)
+    if getattr(feature, "dtype", "") not in ("string", "large_string"):
+        raise DataError(f"{table.where}: the labels in {source.label!r} are {problem}", hint)
+    return tuple(sorted({cell for cell in _cells(table, source.label) if cell}))
 
 
 def check_column(table: Table, name: str) -> None:

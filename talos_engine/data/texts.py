@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from talos_engine.data.labels import check_column
+from talos_engine.data.labels import check_column, named_labels
 from talos_engine.data.settings import current_data
 from talos_engine.data.source import Source, Table, reading
 from talos_engine.data.spec import TextExamples, text_problem
@@ -93,23 +93,14 @@ def shared_answers(source: Source, task: str) -> tuple[str, ...]:
     Raises:
         DataError: its labels are bare numbers.
     """
-    table = source.open("train")
-    check_column(table, source.label)
-    feature = table.dataset.features[source.label]
-    names = getattr(feature, "names", None)
-    if names is None:
-        if getattr(feature, "dtype", "") not in ("string", "large_string"):
-            raise DataError(
-                f"{table.where}: the labels in {source.label!r} of task {task!r} are no texts, and "
-                "there is no column 'choices'",
-                "declare the task in TOML with choices, see --task-file",
-            )
-        rows = range(len(table.dataset)) if table.rows is None else table.rows
-        cells = (row[source.label] for _, row in _rows(table, rows, (source.label,)))
-        names = sorted({cell for cell in cells if cell})
+    names = named_labels(
+        source,
+        f"no texts, and task {task!r} has no column 'choices'",
+        "declare the task in TOML with choices, see --task-file",
+    )
     if len(names) < 2:
-        raise DataError(f"{table.where}: {len(names)} answer is too few, two are needed")
-    return tuple(names)
+        raise DataError(f"task {task!r}: {len(names)} answer is too few, two are needed")
+    return names
 
 
 def _rows(table: Table, rows: Sequence[int], names: tuple[str, ...]) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from talos_engine.artifacts import inspect_kind, open_tensors, read_json
+from talos_engine.artifacts import inspect_kind, open_tensors
+from talos_engine.artifacts.tensor_folder import read_index
 from talos_engine.artifacts.tensors import is_finite
 from talos_engine.errors import ArtifactError, MismatchError, ModelError, first_line
 from talos_engine.hub import hub_problem
@@ -98,14 +99,9 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     """The tensors of the files that an index of transformers lists; they lie beside it."""
-    listed = read_json(index)
-    files = listed.get("weight_map") if isinstance(listed, dict) else None
-    if not isinstance(files, dict) or not files:
-        raise ArtifactError(f"{index} has no 'weight_map'")
+    files = read_index(index)
     found: dict[str, Tensor] = {}
-    for name in sorted({str(value) for value in files.values()}):
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ArtifactError(f"{index} names {name!r}, which is no safetensors file beside it")
+    for name in sorted(set(files.values())):
         with open_tensors(index.parent / name) as tensors:
             found.update(tensors.read_all())
     if found.keys() != files.keys():

@@ -173,13 +173,6 @@ class OpenClipBackbone(Backbone):
         kept = {name: value for name, value in config.items() if name not in ("mean", "std")}
         return ImageTransform({"open_clip": kept}, (3, height, width), apply)
 
-    @torch.no_grad()
-    def set_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        """Overwrite the encoder's parameters in place."""
-        for name, parameter in self.encoder_state().items():
-            if name in tensors:
-                parameter.copy_(tensors[name])
-
     def encoder_state(self) -> dict[str, Tensor]:
         """The encoder's parameters by ``state_dict`` key, not copied."""
         return {f"visual.{name}": value for name, value in self.model.visual.named_parameters()}

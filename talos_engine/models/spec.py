@@ -137,9 +137,12 @@ class Backbone(ABC):
         """
         raise OptionError(f"{self.weights.info.name} takes no images")
 
-    @abstractmethod
+    @torch.no_grad()
     def set_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Overwrite the encoder's parameters in place; names not given keep their values."""
+        for name, parameter in self.encoder_state().items():
+            if name in tensors:
+                parameter.copy_(tensors[name])
 
     @abstractmethod
     def encoder_state(self) -> dict[str, Tensor]:

@@ -96,13 +96,6 @@ class T5Backbone(Backbone):
             )
         return tokens
 
-    @torch.no_grad()
-    def set_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        """Overwrite the model's parameters in place."""
-        for name, parameter in self.encoder_state().items():
-            if name in tensors:
-                parameter.copy_(tensors[name])
-
     def encoder_state(self) -> dict[str, Tensor]:
         """The model's parameters by name, not copied; tied ones once."""
         return dict(self._network.named_parameters())

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 from talos_engine.data.settings import DataSettings, current_data, use_data
 from talos_engine.errors import DeviceError, TalosError
+from talos_engine.interrupts import interrupts_blocked
 
 
 def run_apart(what: str, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -30,7 +28,7 @@ def run_apart(what: str, work: Callable[..., Any], *arguments: Any) -> Any:
     receiver, sender = context.Pipe(duplex=False)
     data = current_data().settings
     worker = context.Process(target=_worker, args=(sender, data, work, arguments), daemon=True)
-    with _interrupts_blocked():
+    with interrupts_blocked():
         worker.start()
     sender.close()
     try:
@@ -48,17 +46,6 @@ def run_apart(what: str, work: Callable[..., Any], *arguments: Any) -> Any:
     if isinstance(answer, TalosError):
         raise answer
     return answer
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """SIGINT waits, and a process started here never gets it, not even while it imports."""
-    resource_tracker.ensure_running()  # starting it later would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _worker(

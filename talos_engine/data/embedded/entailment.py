@@ -5,15 +5,13 @@ from __future__ import annotations
 import random
 
 from talos_engine.data.composing import (
-    TEXT_SIZES,
     YES_NO,
     Composed,
     View,
-    compose_split,
     pick,
+    register_texts,
     yes_no,
 )
-from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS, TaskSpec
 from talos_engine.data.words import KINDS, NAMES
 
 VERBS = ("found", "had", "lost", "saw", "sold", "took")
@@ -42,15 +40,10 @@ def compose(rng: random.Random, view: View) -> Composed:
     return yes_no(text, truth)
 
 
-EMBEDDED_TASKS.register("entailment")(
-    TaskSpec(
-        name="entailment",
-        description="whether one sentence follows from another (yes or no)",
-        class_names=YES_NO,
-        templates=(),
-        load=lambda split: compose_split("entailment", split, compose),
-        sizes=TEXT_SIZES,
-        control=True,
-        kind=TEXTS,
-    )
+register_texts(
+    "entailment",
+    "whether one sentence follows from another (yes or no)",
+    compose,
+    answers=YES_NO,
+    control=True,
 )

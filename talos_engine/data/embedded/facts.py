@@ -6,15 +6,13 @@ import functools
 import random
 
 from talos_engine.data.composing import (
-    TEXT_SIZES,
     Composed,
     View,
-    compose_split,
     is_taught,
     pick,
+    register_texts,
     shuffled,
 )
-from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS, TaskSpec
 from talos_engine.data.words import NAMES
 
 ANSWERS = 4
@@ -89,14 +87,8 @@ def compose(rng: random.Random, view: View) -> Composed:
     return Composed(text, choices, label)
 
 
-EMBEDDED_TASKS.register("facts")(
-    TaskSpec(
-        name="facts",
-        description="what animals eat, where they live, what they have (four answers)",
-        class_names=(),
-        templates=(),
-        load=lambda split: compose_split("facts", split, compose),
-        sizes=TEXT_SIZES,
-        kind=TEXTS,
-    )
+register_texts(
+    "facts",
+    "what animals eat, where they live, what they have (four answers)",
+    compose,
 )

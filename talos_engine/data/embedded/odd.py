@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 
 from talos_engine.data.composing import (
-    TEXT_SIZES,
     Composed,
     View,
-    compose_split,
     is_taught,
     pick,
+    register_texts,
 )
-from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS, TaskSpec
 from talos_engine.data.words import KINDS
 
 PLAIN = ("odd: {} {} {}",)
@@ -33,14 +31,8 @@ def compose(rng: random.Random, view: View) -> Composed:
     return Composed(text, tuple(words), words.index(odd))
 
 
-EMBEDDED_TASKS.register("odd")(
-    TaskSpec(
-        name="odd",
-        description="which of three words is of another kind (three answers)",
-        class_names=(),
-        templates=(),
-        load=lambda split: compose_split("odd", split, compose),
-        sizes=TEXT_SIZES,
-        kind=TEXTS,
-    )
+register_texts(
+    "odd",
+    "which of three words is of another kind (three answers)",
+    compose,
 )

@@ -5,15 +5,13 @@ from __future__ import annotations
 import random
 
 from talos_engine.data.composing import (
-    TEXT_SIZES,
     YES_NO,
     Composed,
     View,
-    compose_split,
     pick,
+    register_texts,
     yes_no,
 )
-from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS, TaskSpec
 from talos_engine.data.words import NAMES
 
 VERBS = ("asked", "beat", "called", "fed", "hit", "led", "met", "paid", "shook", "told")
@@ -36,14 +34,9 @@ def compose(rng: random.Random, view: View) -> Composed:
     return yes_no(text, truth)
 
 
-EMBEDDED_TASKS.register("paraphrase")(
-    TaskSpec(
-        name="paraphrase",
-        description="whether two sentences of the same words say the same (yes or no)",
-        class_names=YES_NO,
-        templates=(),
-        load=lambda split: compose_split("paraphrase", split, compose),
-        sizes=TEXT_SIZES,
-        kind=TEXTS,
-    )
+register_texts(
+    "paraphrase",
+    "whether two sentences of the same words say the same (yes or no)",
+    compose,
+    answers=YES_NO,
 )

@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 
 from talos_engine.data.composing import (
-    TEXT_SIZES,
     Composed,
     View,
-    compose_split,
     pick,
+    register_texts,
     shuffled,
 )
-from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS, TaskSpec
 from talos_engine.data.words import NAMES
 
 SCHEMAS = (  # what one did to the other, how the first is, how the second is
@@ -45,14 +43,8 @@ def compose(rng: random.Random, view: View) -> Composed:
     return Composed(text, choices, label)
 
 
-EMBEDDED_TASKS.register("pronouns")(
-    TaskSpec(
-        name="pronouns",
-        description="whom a pronoun means (two answers)",
-        class_names=(),
-        templates=(),
-        load=lambda split: compose_split("pronouns", split, compose),
-        sizes=TEXT_SIZES,
-        kind=TEXTS,
-    )
+register_texts(
+    "pronouns",
+    "whom a pronoun means (two answers)",
+    compose,
 )

@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 
 from talos_engine.data.composing import (
-    TEXT_SIZES,
     Composed,
     View,
-    compose_split,
     pick,
+    register_texts,
     shuffled,
 )
-from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS, TaskSpec
 from talos_engine.data.words import NAMES, THINGS
 
 PLAIN = ("{a} {x}, {b} {y}. {ask}?", "{a}: {x} {b}: {y} {ask}=")
@@ -34,14 +32,8 @@ def compose(rng: random.Random, view: View) -> Composed:
     return Composed(text, choices, label)
 
 
-EMBEDDED_TASKS.register("reading")(
-    TaskSpec(
-        name="reading",
-        description="who has the thing that is asked for, from the text (two answers)",
-        class_names=(),
-        templates=(),
-        load=lambda split: compose_split("reading", split, compose),
-        sizes=TEXT_SIZES,
-        kind=TEXTS,
-    )
+register_texts(
+    "reading",
+    "who has the thing that is asked for, from the text (two answers)",
+    compose,
 )

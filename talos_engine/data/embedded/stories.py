@@ -5,15 +5,13 @@ from __future__ import annotations
 import random
 
 from talos_engine.data.composing import (
-    TEXT_SIZES,
     Composed,
     View,
-    compose_split,
     is_taught,
     pick,
+    register_texts,
     shuffled,
 )
-from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS, TaskSpec
 from talos_engine.data.words import NAMES
 
 ENDINGS = {
@@ -52,14 +50,8 @@ def compose(rng: random.Random, view: View) -> Composed:
     return Composed(text, choices, label)
 
 
-EMBEDDED_TASKS.register("stories")(
-    TaskSpec(
-        name="stories",
-        description="how a story of one sentence goes on (two endings)",
-        class_names=(),
-        templates=(),
-        load=lambda split: compose_split("stories", split, compose),
-        sizes=TEXT_SIZES,
-        kind=TEXTS,
-    )
+register_texts(
+    "stories",
+    "how a story of one sentence goes on (two endings)",
+    compose,
 )

@@ -5,15 +5,13 @@ from __future__ import annotations
 import random
 
 from talos_engine.data.composing import (
-    TEXT_SIZES,
     Composed,
     View,
-    compose_split,
     is_taught,
     pick,
+    register_texts,
     shuffled,
 )
-from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS, TaskSpec
 from talos_engine.data.words import NAMES, NUMBERS, THINGS
 
 ANSWERS = 4
@@ -45,14 +43,8 @@ def compose(rng: random.Random, view: View) -> Composed:
     return Composed(text, choices, label)
 
 
-EMBEDDED_TASKS.register("sums")(
-    TaskSpec(
-        name="sums",
-        description="sums and differences of numbers in words (four answers)",
-        class_names=(),
-        templates=(),
-        load=lambda split: compose_split("sums", split, compose),
-        sizes=TEXT_SIZES,
-        kind=TEXTS,
-    )
+register_texts(
+    "sums",
+    "sums and differences of numbers in words (four answers)",
+    compose,
 )

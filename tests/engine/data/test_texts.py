@@ -192,5 +192,5 @@ def test_undescribed_data_with_lists_of_answers(tmp_path: Path, using: Callable[
 def test_undescribed_numbers_need_answers(tmp_path: Path, using: Callable[..., Any]) -> None:
     folder = write(tmp_path / "quiz", plain(lambda number: number % 3))
     using(paths={"quiz": folder})
-    with pytest.raises(DataError, match="are no texts, and there is no column 'choices'"):
+    with pytest.raises(DataError, match="are no texts, and task 'quiz' has no column 'choices'"):
         find_task("quiz")

@@ -162,10 +162,10 @@ def test_a_folder_that_talos_cannot_run_is_refused(
 @pytest.mark.parametrize(
     ("index", "said"),
     [
-        ({"weight_map": {"logit_scale": "../../model.safetensors"}}, "beside it"),
-        ({"weight_map": {"logit_scale": "other.bin"}}, "beside it"),
-        ({"weight_map": {}}, "no 'weight_map'"),
-        ([], "no 'weight_map'"),
+        ({"weight_map": {"logit_scale": "../../model.safetensors"}}, "not in its folder"),
+        ({"weight_map": {"logit_scale": "other.bin"}}, "other.bin"),
+        ({"weight_map": {}}, "in which files"),
+        ([], "in which files"),
         ({"weight_map": {"logit_scale": "gone.safetensors"}}, "gone"),
         ({"weight_map": {"logit_scale": "part.safetensors"}}, "disagree"),
     ],

@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from talos_engine.device import Runtime
 from talos_engine.profiling import flops as module
@@ -25,6 +26,20 @@ def test_products_are_counted_by_hand() -> None:
 
 def test_what_is_done_entry_by_entry_counts_as_nothing() -> None:
     assert count_flops(lambda: torch.randn(10).add(1).sum())[1] == 0
+
+
+@pytest.mark.parametrize("backend", [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH])
+def test_attention_counts_the_same_by_whichever_kernel(backend: SDPBackend) -> None:
+    heads, length, width = 6, 5, 8
+    query = torch.randn(2, 3, length, width, requires_grad=True)
+    with sdpa_kernel(backend):
+        attend = torch.nn.functional.scaled_dot_product_attention
+        out, forward = count_flops(lambda: attend(query, query, query).sum())
+        _, backward = count_flops(out.backward)
+    product = 2 * heads * length * length * width
+    assert forward == 2 * product
+    again = backend is SDPBackend.FLASH_ATTENTION  # it keeps no scores: backward makes them anew
+    assert backward == (4 + again) * product
 
 
 def test_matrices_grow_until_a_product_can_be_timed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,8 +41,11 @@ NEGATING: dict[str, Any] = {
         ),
     ],
     "ties_density": Annotated[
-        float | None,
-        typer.Option(help="ties: share of entries kept.", show_default="0.2; mergekit 1"),
+        list[float] | None,
+        typer.Option(
+            help="ties: share of entries kept; once for all or per vector.",
+            show_default="0.2; mergekit 1",
+        ),
     ],
     "ties_merge": Annotated[
         str | None,
@@ -53,37 +56,42 @@ NEGATING: dict[str, Any] = {
         ),
     ],
     "dare_drop": Annotated[
-        float | None,
+        list[float] | None,
         typer.Option(
-            help="dare: probability of dropping an entry.", show_default="0.9; mergekit 0"
+            help="dare: probability of dropping an entry; once or per vector.",
+            show_default="0.9; mergekit 0",
         ),
     ],
     "breadcrumbs_outliers": Annotated[
-        float | None,
+        list[float] | None,
         typer.Option(
-            help="breadcrumbs: share of the largest entries left out.",
+            help="breadcrumbs: share of the largest entries left out; once or per vector.",
             show_default="0.1; mergekit 0.01",
         ),
     ],
     "breadcrumbs_density": Annotated[
-        float | None,
+        list[float] | None,
         typer.Option(
-            help="breadcrumbs: share of entries kept below the outliers.",
+            help="breadcrumbs: share of entries kept below the outliers; once or per vector.",
             show_default="0.2; mergekit 1",
         ),
     ],
     "tall_lambda": Annotated[
-        float | None,
+        list[float] | None,
         typer.Option(
-            help="tall, consensus: how much a task's own change must outweigh the others'.",
+            help="tall, consensus: how much a task's own change must outweigh the others'; "
+            "once or per vector.",
             show_default="0.4; tall --search: tuned per task",
         ),
     ],
     "consensus_threshold": Annotated[
-        int | None, typer.Option(help="consensus: tasks that must want an entry.", show_default="2")
+        list[int] | None,
+        typer.Option(
+            help="consensus: tasks that must want an entry; once or per vector.", show_default="2"
+        ),
     ],
 }
-"""Options of the methods that go with ``negate``, by name."""
+"""Options of the methods that go with ``negate``, by name; lists hold one value per vector."""
 
 ADDING: dict[str, Any] = NEGATING | {
     "adamerging_steps": Annotated[

@@ -239,7 +239,8 @@ def command(
             if chosen:
                 given = {name: values.pop(name) for name in chosen}
                 values["method_options"] = {
-                    name: None if value is False else value for name, value in given.items()
+                    name: None if value is False or value == [] else value
+                    for name, value in given.items()
                 }
             with reported(debug=shared.debug), using_data(shared.data, shared.terminal, values):
                 function(**values, shared=shared)

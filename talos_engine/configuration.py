@@ -9,11 +9,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from talos_engine.errors import OptionError
 
 R = TypeVar("R", bound=Callable[..., Any])
+N = TypeVar("N", int, float)
+
+OneOrEach: TypeAlias = "N | tuple[N, ...]"
+"""One value for all vectors, or one for each of them."""
+
+PER_VECTOR: Mapping[str, Any] = {"per_vector": True}
+"""Metadata of a field of a config dataclass that may hold one value, or one for each vector."""
 
 
 @dataclass(frozen=True)
@@ -101,3 +108,13 @@ def recorded_options(config: Any) -> dict[str, Any]:
         for field in dataclasses.fields(config)
         if field.metadata.get("recorded", True)
     }
+
+
+def values_of(value: OneOrEach[N]) -> tuple[N, ...]:
+    """All values of a ``PER_VECTOR`` field."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def value_at(value: OneOrEach[N], position: int) -> N:
+    """The value of a ``PER_VECTOR`` field for the vector at a position."""
+    return value[position] if isinstance(value, tuple) else value

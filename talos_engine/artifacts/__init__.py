@@ -38,7 +38,7 @@ from talos_engine.artifacts.files import (
     open_regular,
     reserve_output,
 )
-from talos_engine.artifacts.folders import atomic_folder, check_folder
+from talos_engine.artifacts.folders import atomic_folder, check_folder, copy_output
 from talos_engine.artifacts.header import KINDS, SCHEMA, BaseInfo, Header, check_base
 from talos_engine.artifacts.mask import Mask, MaskFile, open_mask, read_mask, write_mask
 from talos_engine.artifacts.metrics import METRICS_SCHEMA, read_metrics, write_metrics
@@ -95,6 +95,7 @@ __all__ = [
     "check_folder",
     "check_output",
     "common_evaluation",
+    "copy_output",
     "discard_output",
     "file_hash",
     "hash_tensors",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from talos_engine.artifacts.files import StrPath
+from talos_engine.artifacts.files import StrPath, atomic_write
 from talos_engine.errors import OutputError
 
 
@@ -41,6 +41,19 @@ def atomic_folder(path: StrPath, *, force: bool) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # gone where it was renamed
             shutil.rmtree(temporary)
+
+
+def copy_output(source: Path, target: Path) -> None:
+    """Copy a file, or a folder of files, atomically over what is at ``target``.
+
+    Raises:
+        OutputError: the target cannot be written.
+    """
+    if not source.is_dir():
+        atomic_write(target, lambda temporary: shutil.copyfile(source, temporary), force=True)
+        return
+    with atomic_folder(target, force=True) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
 def check_folder(path: StrPath, *, force: bool) -> None:

@@ -1,8 +1,9 @@
 """Choosing a hyper-parameter by task negation on validation data (App. A.1 of arXiv:2504.02620).
 
 Of each candidate the searches of its negations tell the target's accuracy that is left where the
-control task is kept; the candidate with the lowest mean over tasks wins, the first of equals. Test
-data are never read, and one choice serves addition and negation.
+control task is kept; the candidate with the lowest mean (over tasks, where these are compared
+together) wins, the first of equals. Test data are never read, and one choice serves addition and
+negation.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from talos_engine.artifacts import read_metrics, write_metrics
+from talos_engine.artifacts import copy_output, read_metrics, write_metrics
 from talos_engine.errors import CorruptFileError
 from talos_engine.experiments.steps import Choice
 from talos_engine.experiments.template import format_value
 
 
 def choose(choice: Choice, folder: Path, out: str) -> None:
-    """Write which candidate wins, with what was compared.
+    """Write which candidate wins, with what was compared, and copy what it is to give.
 
     Args:
         choice: What to compare.
@@ -29,6 +30,7 @@ def choose(choice: Choice, folder: Path, out: str) -> None:
     Raises:
         CorruptFileError: a report is not one of a negation's search on validation data.
         OutputError: the choice cannot be written.
+        ArtifactError: what is to be copied is not there.
     """
     compared: dict[str, dict[str, Any]] = {}
     for path, variables in choice.reports:
@@ -44,6 +46,13 @@ def choose(choice: Choice, folder: Path, out: str) -> None:
         for found in compared.values()
     ]
     best = min(candidates, key=lambda found: float(found["mean"]))  # the first of equals
+    for take in choice.takes:
+        (source,) = (
+            path
+            for path, variables in take.candidates
+            if format_value(variables[choice.variable]) == format_value(best["value"])
+        )
+        copy_output(folder / source, folder / take.out)
     content = {
         "command": "choose",
         "split": "val",

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from talos_engine.errors import RecipeError
 from talos_engine.experiments.commands import CHOOSE, COMMANDS
 from talos_engine.experiments.recipe import StepTable
-from talos_engine.experiments.steps import Choice, ChosenWord, ExternalWord, Step, Word
+from talos_engine.experiments.steps import Choice, ChosenWord, ExternalWord, Step, Take, Word
 from talos_engine.experiments.template import fill, format_value
 
 Refer: TypeAlias = "Callable[[Mapping[str, Any], Mapping[str, Any], str], list[tuple[Step, str]]]"
@@ -76,6 +76,7 @@ class StepParts:
         return Step(
             id=identifier,
             group=self.table.name,
+            stem=self.stem,
             variables=self.variables,
             command=self.table.command,
             words=tuple(self.words),
@@ -113,8 +114,9 @@ class StepParts:
             for step, path in self.refer(table, own, where):
                 self._read(step, path)
                 self._put(flag, path, *then)
-        elif set(table) == {"chosen"}:
-            self._put(flag, self._chosen(table["chosen"], where))
+        elif "chosen" in table:
+            for word in self._chosen(table, where):
+                self._put(flag, word)
         elif set(table) <= {"file", "then"} and "file" in table:
             then = [format_value(it) for it in fill(table.get("then", []), self.names, where)]
             given = Path(format_value(fill(table["file"], self.names, where))).expanduser()
@@ -129,7 +131,7 @@ class StepParts:
         else:
             raise RecipeError(
                 f"{where}: a table must be {{ step = … }}, {{ file = … }}, {{ output = ENDING }} "
-                f"or {{ chosen = STEP }}, not {dict(table)!r}"
+                f"or {{ chosen = STEP, … }}, not {dict(table)!r}"
             )
 
     def _put(self, flag: str, *words: Word) -> None:
@@ -139,33 +141,75 @@ class StepParts:
         self.inputs[path] = step.variables
         self.needs.add(step.id)
 
-    def _chosen(self, group: str, where: str) -> ChosenWord:
-        found = self.refer({"step": group}, self.variables, where)
-        (step, path), *more = found
-        if more or step.choice is None:
-            raise RecipeError(f"{where}: chosen must name one step whose command is choose")
-        self._read(step, path)
-        example = step.choice.reports[0][1][step.choice.variable]
-        return ChosenWord(path, format_value(example))
+    def _chosen(self, table: Mapping[str, Any], where: str) -> list[ChosenWord]:
+        """What the steps chose that a table means: one word for each, in their order."""
+        reference = {name: value for name, value in table.items() if name != "chosen"}
+        if reference.keys() & {"step", "output", "then"}:
+            raise RecipeError(f"{where}: chosen goes with where, all, others, only and optional")
+        found = self.refer({"step": table["chosen"], **reference}, self.variables, where)
+        words = []
+        for step, path in found:
+            if step.choice is None:
+                raise RecipeError(f"{where}: chosen must name a step whose command is choose")
+            self._read(step, path)
+            example = step.choice.reports[0][1][step.choice.variable]
+            words.append(ChosenWord(path, format_value(example)))
+        return words
 
     def _choice(self) -> Choice:
         where = f"{self.table.where} options"
         given = dict(self.table.options)
+        takes = given.pop("take", {})
         if given.keys() != {"variable", "from"} or self.table.arguments:
-            raise RecipeError(f"{where}: choose takes variable and from, and no arguments")
+            raise RecipeError(
+                f"{where}: choose takes variable, from and, if need be, take; no arguments"
+            )
         references: Sequence[Any] = (
             given["from"] if isinstance(given["from"], list) else [given["from"]]
         )
+        variable = str(given["variable"])
         reports = []
         for reference in references:
-            if not isinstance(reference, dict) or "step" not in reference:
-                raise RecipeError(f"{where}: from must name steps, as {{ step = … }}")
-            for step, path in self.refer(reference, self.variables, where):
-                if given["variable"] not in step.variables:
-                    raise RecipeError(f"{where}: {step.group!r} has no variable to choose from")
-                self._read(step, path)
-                reports.append((path, step.variables))
+            reports += self._candidates(reference, variable, f"{where}: from")
         if not reports:
             raise RecipeError(f"{where}: there is nothing to choose from")
-        self.words += ["--variable", str(given["variable"]), *(path for path, _ in reports)]
-        return Choice(given["variable"], tuple(reports))
+        if not isinstance(takes, dict):
+            raise RecipeError(f"{where}: take must be a table of names and steps")
+        self.words += ["--variable", variable, *(path for path, _, _ in reports)]
+        chosen = tuple((path, step.variables) for path, step, _ in reports)
+        values = {format_value(variables[variable]) for _, variables in chosen}
+        return Choice(
+            variable,
+            chosen,
+            tuple(
+                self._take(name, reference, variable, values, f"{where}: take {name}")
+                for name, reference in takes.items()
+            ),
+        )
+
+    def _candidates(self, reference: Any, variable: str, where: str) -> list[tuple[str, Step, str]]:
+        """Path, step and ending of the files that a reference of ``choose`` means."""
+        if not isinstance(reference, dict) or "step" not in reference:
+            raise RecipeError(f"{where} must name steps, as {{ step = … }}")
+        found = []
+        for step, path in self.refer(reference, self.variables, where):
+            if variable not in step.variables:
+                raise RecipeError(f"{where}: {step.group!r} has no variable {variable!r}")
+            self._read(step, path)
+            found.append((path, step, path.removeprefix(step.stem)))
+        return found
+
+    def _take(self, name: str, reference: Any, variable: str, values: set[str], where: str) -> Take:
+        """What is copied from the step whose value wins; every value must have one."""
+        candidates = self._candidates(reference, variable, where)
+        told = [format_value(step.variables[variable]) for _, step, _ in candidates]
+        if len(set(told)) < len(told) or set(told) != values:
+            raise RecipeError(
+                f"{where}: there must be one file for each value that is compared, "
+                f"{', '.join(sorted(values))}; there are {', '.join(sorted(told)) or 'none'}"
+            )
+        ending = candidates[0][2]
+        out = self.stem + (ending if ending.startswith(f".{name}.") else f".{name}{ending}")
+        self.outputs[name] = out
+        self.words += [f"--{name}", *(path for path, _, _ in candidates)]
+        return Take(out, tuple((path, step.variables) for path, step, _ in candidates))

@@ -35,16 +35,31 @@ Word: TypeAlias = "str | ChosenWord | ExternalWord"
 
 
 @dataclass(frozen=True)
+class Take:
+    """An output of the step that has the value chosen, to be copied.
+
+    Args:
+        out: Where it is copied to.
+        candidates: A file or folder for each value, with the variables of what made each.
+    """
+
+    out: str
+    candidates: tuple[tuple[str, Mapping[str, Any]], ...]
+
+
+@dataclass(frozen=True)
 class Choice:
     """What a ``choose`` step compares.
 
     Args:
         variable: The variable whose value is chosen.
         reports: Search reports of negations, with the variables of what made each.
+        takes: What is taken over from the steps with the value chosen.
     """
 
     variable: str
     reports: tuple[tuple[str, Mapping[str, Any]], ...]
+    takes: tuple[Take, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,7 @@ class Step:
     Args:
         id: Unique name, also that of its log.
         group: The ``[steps.NAME]`` that it comes from.
+        stem: Path of its outputs up to their endings.
         variables: Values of its variables.
         command: A talos command such as ``mask union``, or ``choose``.
         words: What follows the command.
@@ -66,6 +82,7 @@ class Step:
 
     id: str
     group: str
+    stem: str
     variables: Mapping[str, Any]
     command: str
     words: tuple[Word, ...]

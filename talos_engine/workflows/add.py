@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,13 @@ from talos_engine.workflows.merging import (
 )
 from talos_engine.workflows.opening import Common, open_session
 from talos_engine.workflows.searching import FoundModel, ModelSearch
+from talos_engine.workflows.vector_options import (
+    arrange,
+    configure,
+    marks,
+    own_options,
+    shared_options,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,8 @@ class AddRequest:
         out: The checkpoint file to write; for a method that makes one model per task, a folder.
         model: The base; ``None`` takes the one that the vectors record.
         method: Name of the merging method.
-        options: Options of that method by name; ``None`` means not given.
+        options: Options of that method by name; ``None`` means not given, a list is one value for
+            all vectors or one per vector.
         coefs: One coefficient for all vectors or one per vector, any sign; empty with ``search``.
         search: Choose one coefficient for all on validation data.
         tasks: Tasks to search on; empty means those that the vectors were trained on.
@@ -82,7 +90,9 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
     """
     method, config = check_add(request)
     given = request.coefs if len(request.coefs) == len(request.vectors) > 1 else ()
-    with open_inputs(request.vectors, request.model, given, request.common.pretrained) as inputs:
+    apart = marks(config, given, len(request.vectors))
+    with open_inputs(request.vectors, request.model, apart, request.common.pretrained) as inputs:
+        config = arrange(config, inputs.order)
         tasks = [vector.header.task for vector in inputs.vectors]
         check_tasks(request, method, tasks)
         if request.search:
@@ -126,7 +136,7 @@ def check_add(request: AddRequest) -> tuple[MergeEntry, Any]:
     """The merging method and its configuration, everything that needs no file being checked."""
     method = MERGE_METHODS.get(request.method)
     _check_options(request, method)
-    config = method.configure(request.options)
+    config = configure(method, request.options, len(request.vectors))
     for name in request.tasks:
         find_task(name)
     request.common.runtime()
@@ -206,10 +216,10 @@ class _Writer:
         """Checkpoint of one model, with its card and the report of its search."""
         request, inputs = self.request, self.inputs
         described = [
-            inputs.describe(position, value * found.coef)
+            inputs.describe(position, value * found.coef, found.config)
             for position, value in enumerate(self.given)
         ]
-        options = asdict(found.config)
+        options = shared_options(found.config)
         card = Card(
             inputs.base,
             f"add:{request.method}",
@@ -222,9 +232,10 @@ class _Writer:
             if found.search is not None:
                 grid = request.grid or DEFAULT_GRID
                 settings = {"method": request.method, "options": options, "grid": grid}
-                write_search_report(
-                    out, "add", request.vectors, found.search, settings, request.common
-                )
+                places = [inputs.order.index(place) for place in range(len(inputs.order))]
+                own = [own_options(found.config, place) for place in places]
+                vectors = list(zip(request.vectors, own, strict=True))
+                write_search_report(out, "add", vectors, found.search, settings, request.common)
             write_card(out, card, force=request.common.force)
 
         write_edited(

@@ -96,8 +96,9 @@ def flags_of(options: Mapping[str, Any]) -> list[str]:
     """Options by name as words of a command; those that were not given are left out."""
     return [
         f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
-        for name, value in options.items()
-        if value is not None
+        for name, given in options.items()
+        if given is not None
+        for value in (given if isinstance(given, (list, tuple)) else [given])
     ]
 
 
@@ -107,10 +108,12 @@ def write_card(out: Path, card: Card, *, force: bool) -> Path:
     It tells of paths, which the checkpoint's own header never does.
     """
     base = card.base
-    options = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in card.options.items())
+    options = _in_words(card.options)
+    apart = any("options" in item for _, item in card.inputs)
     rows = [
         f"| `{path}` | {item['task'] or '–'} | {item['method']} | {item['coef']!r} "
-        f"| `{item['sha256']}` |"
+        + (f"| {_in_words(item.get('options', {}))} " if apart else "")
+        + f"| `{item['sha256']}` |"
         for path, item in card.inputs
     ]
     lines = [
@@ -122,8 +125,8 @@ def write_card(out: Path, card: Card, *, force: bool) -> Path:
         f"- base: `{base.hash}`",
         f"- method: {card.method}" + (f" ({options})" if options else ""),
         "",
-        "| vector | task | made by | coefficient | SHA-256 |",
-        "| --- | --- | --- | --- | --- |",
+        f"| vector | task | made by | coefficient |{' options |' if apart else ''} SHA-256 |",
+        f"| --- | --- | --- | --- |{' --- |' if apart else ''} --- |",
         *rows,
         "",
         "To make it again:",
@@ -139,17 +142,22 @@ def write_card(out: Path, card: Card, *, force: bool) -> Path:
     return path
 
 
+def _in_words(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', '-')} {value}" for name, value in options.items())
+
+
 def write_search_report(
     out: Path,
     command: str,
-    vectors: Sequence[StrPath],
+    vectors: Sequence[tuple[StrPath, Mapping[str, Any]]],
     search: SearchResult,
     settings: Mapping[str, Any],
     common: Common,
 ) -> Path:
     """Write the whole validation curve beside the checkpoint-to-be; its path.
 
-    The checkpoint itself comes last: where it is, the curve is too.
+    The checkpoint itself comes last: where it is, the curve is too. The vectors come with the
+    options that hold for them alone.
     """
     path = report_path(out)
     write_metrics(
@@ -158,7 +166,11 @@ def write_search_report(
             "schema": 1,
             "command": command,
             "split": "val",
-            "inputs": [{"path": str(vector), "sha256": file_hash(vector)} for vector in vectors],
+            "inputs": [
+                {"path": str(vector), "sha256": file_hash(vector)}
+                | ({"options": dict(own)} if own else {})
+                for vector, own in vectors
+            ],
             **settings,
             **common.recorded(),
             "coef": search.chosen.coef,

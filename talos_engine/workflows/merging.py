@@ -38,6 +38,7 @@ from talos_engine.workflows.bases import (
 )
 from talos_engine.workflows.checkpoints import stream_model
 from talos_engine.workflows.opening import Common
+from talos_engine.workflows.vector_options import own_options
 from talos_engine.workflows.vector_reading import merge_order
 
 Edit: TypeAlias = Callable[[str, Tensor], Tensor]
@@ -84,14 +85,22 @@ class MergeInputs:
         """θ0 in memory, as a model needs it."""
         return dataclasses.replace(self.weights, tensors=dict(self.weights.tensors))
 
-    def describe(self, position: int, coef: float) -> dict[str, Any]:
-        """What an artifact's header says of one of the vectors."""
+    def describe(self, position: int, coef: float, config: Any) -> dict[str, Any]:
+        """What an artifact's header says of one of the vectors.
+
+        Args:
+            position: The vector's.
+            coef: What it was multiplied with.
+            config: The method's configuration, whose options may differ between vectors.
+        """
+        own = own_options(config, position)
         header = self.vectors[position].header
         return {
             "task": header.task,
             "method": header.method,
             "coef": coef,
             "sha256": self.hashes[self.paths[position]],
+            **({"options": own} if own else {}),
         }
 
 
@@ -99,7 +108,7 @@ class MergeInputs:
 def open_inputs(
     paths: Sequence[Path],
     model: str | None,
-    coefs: Sequence[float] = (),
+    marks: Sequence[tuple[float, ...]] = (),
     pretrained: str | None = None,
 ) -> Iterator[MergeInputs]:
     """Task vectors and the base they belong to, open and checked; no change is read.
@@ -107,7 +116,7 @@ def open_inputs(
     Args:
         paths: Vector files, at least one.
         model: The base; ``None`` takes the one that the vectors record.
-        coefs: One number for each vector, or none; tells vectors of equal content apart.
+        marks: What tells vectors of equal content apart, see ``merge_order``.
         pretrained: Where the base's weights are, if the user says.
 
     Raises:
@@ -127,7 +136,7 @@ def open_inputs(
         for path, vector in zip(paths, vectors, strict=True):
             check_entries(path, vector, base.specs)
         identity = check_base(base, vectors[0].header.base, paths[0])
-        order = merge_order(vectors, coefs)
+        order = merge_order(vectors, marks)
         yield MergeInputs(
             vectors=tuple(vectors[position] for position in order),
             paths=tuple(paths[position] for position in order),

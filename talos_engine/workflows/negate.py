@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,13 @@ from talos_engine.workflows.editing import (
 from talos_engine.workflows.merging import MergeInputs, materialize, open_inputs, write_edited
 from talos_engine.workflows.opening import Common, open_session
 from talos_engine.workflows.vector import header_sparsity
+from talos_engine.workflows.vector_options import (
+    arrange,
+    configure,
+    marks,
+    own_options,
+    shared_options,
+)
 
 DEFAULT_KEEP = 0.95
 
@@ -43,7 +50,8 @@ class NegateRequest:
         out: The checkpoint file to write.
         model: The base; ``None`` takes the one that the vector records.
         method: Name of the merging method that processes the vector first.
-        options: Options of that method by name; ``None`` means not given.
+        options: Options of that method by name; ``None`` means not given, a list is one value for
+            all vectors or one per vector, the others after the one to subtract.
         others: Vectors of the other tasks, for methods whose result depends on them.
         coef: Coefficient, any sign; ``None`` with ``search``.
         search: Choose the coefficient on validation data.
@@ -82,7 +90,9 @@ def negate_vector(request: NegateRequest, progress: Progress = silent) -> EditRe
     """
     method, config = check_negate(request)
     files = [request.vector, *request.others]
-    with open_inputs(files, request.model, (), request.common.pretrained) as inputs:
+    apart = marks(config, (), len(files))
+    with open_inputs(files, request.model, apart, request.common.pretrained) as inputs:
+        config = arrange(config, inputs.order)
         own = inputs.order.index(0)
         recorded = inputs.vectors[own].header.task
         if request.search:
@@ -120,12 +130,12 @@ def _write(
     """Write the checkpoint, with its card and the report of its search."""
     coef = found.coef
     described = [
-        inputs.describe(position, -coef if place == 0 else 0.0)
+        inputs.describe(position, -coef if place == 0 else 0.0, config)
         for position, place in enumerate(inputs.order)
     ]
     own = inputs.order.index(0)
     others = [item for position, item in enumerate(described) if position != own]
-    options = asdict(config)
+    options = shared_options(config)
     listed = sorted(zip(inputs.order, inputs.paths, described, strict=True), key=lambda it: it[0])
     words = ["talos", "negate", str(request.vector)]
     words += [f"--with={path}" for path in request.others]
@@ -144,7 +154,14 @@ def _write(
 
     def write_companions() -> None:
         if found.search is not None:
-            _write_report(request, inputs.vectors[own].header.task, found.search)
+            vectors = [
+                (path, own_options(config, position))
+                for _, path, position in sorted(
+                    zip(inputs.order, inputs.paths, range(len(inputs.order)), strict=True)
+                )
+            ]
+            task = inputs.vectors[own].header.task
+            _write_report(request, task, vectors, options, found.search)
         write_card(request.out, card, force=request.common.force)
 
     write_edited(
@@ -165,15 +182,21 @@ def _write(
     )
 
 
-def _write_report(request: NegateRequest, recorded: str, search: SearchResult) -> None:
+def _write_report(
+    request: NegateRequest,
+    recorded: str,
+    vectors: Sequence[tuple[Path, Mapping[str, Any]]],
+    options: Mapping[str, Any],
+    search: SearchResult,
+) -> None:
     settings = {
         "method": request.method,
+        "options": dict(options),
         "grid": request.grid or DEFAULT_GRID,
         "keep": _keep(request),
         "task": request.task or recorded,
         "control": request.control,
     }
-    vectors: Sequence[Path] = [request.vector, *request.others]
     write_search_report(request.out, "negate", vectors, search, settings, request.common)
 
 
@@ -181,7 +204,12 @@ def check_negate(request: NegateRequest) -> tuple[MergeEntry, Any]:
     """The merging method and its configuration, everything that needs no file being checked."""
     _check_options(request)
     method = MERGE_METHODS.get(request.method)
-    config = method.configure(request.options)
+    config = configure(
+        method,
+        request.options,
+        1 + len(request.others),
+        "the vector to subtract comes first, then those of --with" if request.others else "",
+    )
     if method.learns:
         raise OptionError(
             f"--method {request.method} learns how to add vectors; it does not go with negate"

@@ -50,21 +50,24 @@ def apply_vector(weights: BaseWeights, vector: TaskVector) -> dict[str, Tensor]:
     return apply_deltas(weights.tensors, dense_changes(vector), 1.0)
 
 
-def merge_order(vectors: Sequence[VectorSource], coefs: Sequence[float] = ()) -> list[int]:
+def merge_order(
+    vectors: Sequence[VectorSource], marks: Sequence[tuple[float, ...]] = ()
+) -> list[int]:
     """Positions of the vectors in the fixed order of merging: by task, then by content.
 
     The content is read only where several vectors are of one task, and tensor by tensor.
 
     Args:
         vectors: The vectors.
-        coefs: What tells vectors of equal content apart, one number for each; may be empty.
+        marks: What tells vectors of equal content apart, for each the same count of numbers; may
+            be empty.
     """
     tasks = [vector.header.task for vector in vectors]
 
-    def key(position: int) -> tuple[str, str, float]:
+    def key(position: int) -> tuple[str, str, tuple[float, ...]]:
         alone = tasks.count(tasks[position]) == 1
         content = "" if alone else _content_hash(vectors[position])
-        return tasks[position], content, coefs[position] if coefs else 0.0
+        return tasks[position], content, marks[position] if marks else ()
 
     return sorted(range(len(vectors)), key=key)
 

@@ -100,3 +100,25 @@ def test_negative_coefficients_one_per_vector(
     assert json.loads(done.out)["coefs"] == [1.0, 1.0, -1.0]
     inputs = read_checkpoint(tmp_path / "merged.safetensors").header.config["inputs"]
     assert {item["task"]: item["coef"] for item in inputs} == {"toy-a": -1, "toy-b": 1, "toy-c": 1}
+
+
+def test_method_options_once_or_once_per_vector(
+    talos: Callable[..., Any], toy_files: Any, tmp_path: Path
+) -> None:
+    a, b = toy_files.vector("a"), toy_files.vector("b")
+    words = ("--method", "ties", "--coef", 1)
+    done = talos("add", b, a, *words, "--ties-density", 0.3, "--ties-density", 0.8)
+    assert done.code == 0, done.err
+    inputs = read_checkpoint(tmp_path / "merged.safetensors").header.config["inputs"]
+    assert {item["task"]: item["options"] for item in inputs} == {
+        "toy-a": {"ties_density": 0.8},
+        "toy-b": {"ties_density": 0.3},
+    }
+    (tmp_path / "settings.toml").write_text("ties-density = [0.3, 0.8]\n")
+    done = talos("add", b, a, *words, "--config", "settings.toml", "-o", "same.safetensors")
+    assert done.code == 0, done.err
+    merged, same = (tmp_path / f"{name}.safetensors" for name in ("merged", "same"))
+    assert merged.read_bytes() == same.read_bytes()
+    done = talos("negate", b, *words, "--ties-density", 0.3, "--ties-density", 0.8, "--dry-run")
+    assert done.code == 2
+    assert "--ties-density must be given once, or once per vector (1); got 2" in done.plain_err

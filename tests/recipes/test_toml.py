@@ -10,6 +10,7 @@ import pytest
 from talos_cli.commands.run import _checker
 from talos_engine.experiments.paper import PaperTable
 from talos_engine.experiments.running import Prepared, RunRequest, prepare
+from talos_engine.experiments.steps import ChosenWord
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TINY = sorted((RECIPES / "tiny").glob("*.toml"))
@@ -70,19 +71,30 @@ def test_one_recipe_makes_everything_and_trains_nothing_twice(path: str, tmp_pat
 
 
 @pytest.mark.parametrize("scale", ["tiny/", "paper/vit-"])
-def test_post_hoc_methods_use_one_choice_for_addition_and_negation(
+def test_post_hoc_methods_use_one_choice_per_task_for_addition_and_negation(
     scale: str, tmp_path: Path
 ) -> None:
-    found = prepared(RECIPES / f"{scale}all.toml", tmp_path).plan.steps
+    found = prepared(RECIPES / f"{scale}all.toml", tmp_path)
+    steps, tasks = found.plan.steps, found.recipe.settings["tasks"]
     for method in ("ties", "consensus", "dare", "breadcrumbs"):
-        choice = found[f"posthoc-choice.{method}.0"]
-        for group in ("posthoc-merge", "posthoc-negate"):
-            users = [it for it in found.values() if it.group == group
-                     and it.variables["method"] == method]  # fmt: skip
-            assert users
-            assert all(choice.id in user.needs for user in users)
-        assert choice.choice is not None
-        assert all(path.endswith(".search.json") for path, _ in choice.choice.reports)
+        choices = [f"posthoc-choice.{method}.{task}.0" for task in tasks]
+        merge = steps[f"posthoc-merge.{method}.0"]
+        assert [it.path for it in merge.words if isinstance(it, ChosenWord)] == [
+            steps[choice].outputs["out"] for choice in choices
+        ]
+        vectors = [it for it in merge.words if str(it).startswith("artifacts/vector/")]
+        assert vectors == [f"artifacts/vector/nonlinear.{task}.0.vector.safetensors"
+                           for task in tasks]  # fmt: skip
+        for task, name in zip(tasks, choices, strict=True):
+            choice = steps[name]
+            assert choice.choice is not None
+            assert all(path.endswith(".search.json") and variables["task"] == task
+                       for path, variables in choice.choice.reports)  # fmt: skip
+            assert choice.outputs["negated"] in steps[f"test-negated.{method}.{task}.0"].inputs
+            alone = steps[f"posthoc-alone.{method}.{task}.0"]
+            assert name in alone.needs
+            given = sum(isinstance(word, ChosenWord) for word in alone.words)
+            assert given == 1 + sum(word == "--with" for word in alone.words)
 
 
 def test_no_step_searches_on_test_data(tmp_path: Path) -> None:

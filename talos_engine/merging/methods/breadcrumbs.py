@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from talos_engine.configuration import check_choice, check_fraction
+from talos_engine.configuration import (
+    PER_VECTOR,
+    OneOrEach,
+    check_choice,
+    check_fraction,
+    value_at,
+    values_of,
+)
 from talos_engine.merging.ops import sum_processed
 from talos_engine.merging.ranking import SCOPES, MagnitudeRanking, keep_largest, touched_entries
 from talos_engine.merging.spec import (
@@ -23,7 +31,7 @@ from talos_engine.merging.spec import (
 
 @dataclass(frozen=True)
 class BreadcrumbsConfig:
-    """Options of Breadcrumbs.
+    """Options of Breadcrumbs; the shares once for all or once per vector.
 
     Args:
         breadcrumbs_outliers: Share γ of the entries, the largest ones, that is left out, in
@@ -35,8 +43,8 @@ class BreadcrumbsConfig:
         dialect: Whose semantics. Mergekit's leaves out fewer outliers where β + γ > 1.
     """
 
-    breadcrumbs_outliers: float | None = None
-    breadcrumbs_density: float | None = None
+    breadcrumbs_outliers: OneOrEach[float] | None = field(default=None, metadata=PER_VECTOR)
+    breadcrumbs_density: OneOrEach[float] | None = field(default=None, metadata=PER_VECTOR)
     scope: str | None = None
     dialect: str = "official"
 
@@ -51,35 +59,35 @@ class BreadcrumbsConfig:
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        check_fraction("breadcrumbs-outliers", self.outliers)
-        check_fraction("breadcrumbs-density", self.density)
+        for outliers in values_of(self.breadcrumbs_outliers or 0.0):
+            check_fraction("breadcrumbs-outliers", outliers)
+        for density in values_of(self.breadcrumbs_density or 0.0):
+            check_fraction("breadcrumbs-density", density)
         check_choice("scope", self.ranked, SCOPES)
 
-    @property
-    def outliers(self) -> float:
-        """Share γ."""
-        return float(self.breadcrumbs_outliers or 0.0)
+    def outliers(self, position: int) -> float:
+        """Share γ of the vector at a position."""
+        return float(value_at(self.breadcrumbs_outliers or 0.0, position))
 
-    @property
-    def density(self) -> float:
-        """Share β."""
-        return float(self.breadcrumbs_density or 0.0)
+    def density(self, position: int) -> float:
+        """Share β of the vector at a position."""
+        return float(value_at(self.breadcrumbs_density or 0.0, position))
 
     @property
     def ranked(self) -> str:
         """The scope."""
         return self.scope or "row"
 
-    def dropped(self, entries: int) -> int:
-        """How many of so many entries are outliers."""
-        count = int(entries * self.outliers)
+    def dropped(self, position: int, entries: int) -> int:
+        """How many of so many entries of the vector at a position are outliers."""
+        count = int(entries * self.outliers(position))
         if self.dialect == "official":
             return count
-        return min(count, entries - int(entries * self.density))
+        return min(count, entries - int(entries * self.density(position)))
 
-    def reach(self, entries: int) -> int:
-        """How many of so many entries are outliers or kept."""
-        return self.dropped(entries) + int(entries * self.density)
+    def reach(self, position: int, entries: int) -> int:
+        """How many of so many entries of the vector at a position are outliers or kept."""
+        return self.dropped(position, entries) + int(entries * self.density(position))
 
 
 def merge_breadcrumbs(
@@ -111,13 +119,15 @@ def _prepare(
     scope = config.ranked
     if scope != "global":
         return lambda position, name, magnitude: (
-            keep_largest(magnitude, scope, config.reach)
-            & ~keep_largest(magnitude, scope, config.dropped)
+            keep_largest(magnitude, scope, partial(config.reach, position))
+            & ~keep_largest(magnitude, scope, partial(config.dropped, position))
         )
     rankings = [MagnitudeRanking(vector) for vector in vectors]
     total = touched_entries(rankings)
-    outer = [ranking.cut(config.dropped(total), total) for ranking in rankings]
-    inner = [ranking.cut(config.reach(total), total) for ranking in rankings]
+    outer, inner = (
+        [ranking.cut(count(at, total), total) for at, ranking in enumerate(rankings)]
+        for count in (config.dropped, config.reach)
+    )
     return lambda position, name, magnitude: (
         inner[position].above(name, magnitude) & ~outer[position].above(name, magnitude)
     )

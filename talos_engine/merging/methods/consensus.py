@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from talos_engine.configuration import check_at_least
+from talos_engine.configuration import (
+    PER_VECTOR,
+    OneOrEach,
+    check_at_least,
+    value_at,
+    values_of,
+)
 from talos_engine.errors import OptionError
 from talos_engine.merging.ops import change_of, changes_of, sum_changes, tall_mask
 from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeContext, MergeEntry, VectorSource
@@ -21,16 +27,19 @@ class ConsensusConfig:
 
     Args:
         consensus_threshold: q, the number of tasks that must want an entry, at least 0; 0 is the
-            plain sum.
-        tall_lambda: λ_t of every task's mask, at least 0.
+            plain sum. Once for all, or for each vector its own, below which that vector's change
+            is left out.
+        tall_lambda: λ_t of the tasks' masks, at least 0, once for all or once per vector.
     """
 
-    consensus_threshold: int = 2
-    tall_lambda: float = 0.4
+    consensus_threshold: OneOrEach[int] = field(default=2, metadata=PER_VECTOR)
+    tall_lambda: OneOrEach[float] = field(default=0.4, metadata=PER_VECTOR)
 
     def __post_init__(self) -> None:
-        check_at_least("consensus-threshold", self.consensus_threshold, 0)
-        check_at_least("tall-lambda", self.tall_lambda, 0.0)
+        for threshold in values_of(self.consensus_threshold):
+            check_at_least("consensus-threshold", threshold, 0)
+        for weight in values_of(self.tall_lambda):
+            check_at_least("tall-lambda", weight, 0.0)
 
 
 def merge_by_consensus(
@@ -39,36 +48,47 @@ def merge_by_consensus(
     weights: Sequence[float],
     context: MergeContext,
 ) -> Merge:
-    """``1[Σ_t m_t ≥ q] ⊙ τ_MTL`` (arXiv:2405.07813, Eq. 7); the parts are that mask ⊙ τ_t.
+    """``Σ_t 1[Σ_u m_u ≥ q_t] ⊙ τ_t`` (arXiv:2405.07813, Eq. 7); the parts are its summands.
 
-    Deviation: none.
+    With one q for all it is the paper's ``1[Σ_t m_t ≥ q] ⊙ τ_MTL``. Deviation: none.
 
     Raises:
         OptionError: q exceeds the number of vectors, so that nothing would be left.
     """
-    if config.consensus_threshold > len(vectors):
+    highest = max(values_of(config.consensus_threshold))
+    if highest > len(vectors):
         raise OptionError(
-            f"--consensus-threshold {config.consensus_threshold} needs as many vectors; "
-            f"there are {len(vectors)}",
+            f"--consensus-threshold {highest} needs as many vectors; there are {len(vectors)}",
             "negate takes the other tasks' vectors by --with",
         )
 
-    def agreed(name: str, total: Tensor) -> Tensor:
+    def count_votes(name: str, total: Tensor) -> Tensor:
         votes = torch.zeros(total.shape, dtype=torch.int32)
         for position, change in changes_of(vectors, name):
-            votes += tall_mask(change * weights[position], total, config.tall_lambda)
-        return votes >= config.consensus_threshold
+            threshold = value_at(config.tall_lambda, position)
+            votes += tall_mask(change * weights[position], total, threshold)
+        return votes
+
+    def agreed(position: int, change: Tensor, votes: Tensor) -> Tensor:
+        kept = votes >= value_at(config.consensus_threshold, position)
+        return torch.where(kept, change * weights[position], 0.0)
 
     def combine(name: str) -> Tensor:
         total = sum_changes(vectors, weights, name)
-        return torch.where(agreed(name, total), total, 0.0)
+        votes = count_votes(name, total)
+        if not isinstance(config.consensus_threshold, tuple):
+            return torch.where(votes >= config.consensus_threshold, total, 0.0)
+        kept = torch.zeros_like(total)
+        for position, change in changes_of(vectors, name):
+            kept += agreed(position, change, votes)
+        return kept
 
     def part(position: int, name: str) -> Tensor:
         total = sum_changes(vectors, weights, name)
         change = change_of(vectors[position], name)
         if change is None:
             return torch.zeros_like(total)
-        return torch.where(agreed(name, total), change * weights[position], 0.0)
+        return agreed(position, change, count_votes(name, total))
 
     return Merge(
         models=(combine,), parts=tuple(partial(part, position) for position in range(len(vectors)))

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from talos_engine.configuration import check_choice, check_fraction
+from talos_engine.configuration import (
+    PER_VECTOR,
+    OneOrEach,
+    check_choice,
+    check_fraction,
+    value_at,
+    values_of,
+)
 from talos_engine.merging.ops import sum_processed
 from talos_engine.merging.spec import (
     DIALECTS,
@@ -28,25 +35,25 @@ class DareConfig:
     """Options of DARE.
 
     Args:
-        dare_drop: Probability p of dropping an entry, in [0, 1); ``None`` is 0.9, and 0 in
-            mergekit's dialect.
+        dare_drop: Probability p of dropping an entry, in [0, 1), once for all or once per vector;
+            ``None`` is 0.9, and 0 in mergekit's dialect.
         dialect: ``official`` rescales by 1 / (1 − p), ``mergekit`` so that each tensor keeps the
             sum of its magnitudes.
     """
 
-    dare_drop: float | None = None
+    dare_drop: OneOrEach[float] | None = field(default=None, metadata=PER_VECTOR)
     dialect: str = "official"
 
     def __post_init__(self) -> None:
         check_choice("dialect", self.dialect, DIALECTS)
         if self.dare_drop is None:
             object.__setattr__(self, "dare_drop", 0.9 if self.dialect == "official" else 0.0)
-        check_fraction("dare-drop", self.drop, below_one=True)
+        for drop in values_of(self.dare_drop or 0.0):
+            check_fraction("dare-drop", drop, below_one=True)
 
-    @property
-    def drop(self) -> float:
-        """Probability p."""
-        return float(self.dare_drop or 0.0)
+    def drop(self, position: int) -> float:
+        """Probability p for the vector at a position."""
+        return float(value_at(self.dare_drop or 0.0, position))
 
 
 def draw_kept(shape: tuple[int, ...], drop: float, *keys: int | str) -> Tensor:
@@ -93,8 +100,9 @@ def merge_dare(
 
     def process(position: int, name: str, change: Tensor) -> Tensor:
         keys = ("dare", context.seed, tasks[position], numbers[position], name)
-        kept = draw_kept(tuple(change.shape), config.drop, *keys)
-        return drop_and_rescale(change, kept, config.drop, config.dialect)
+        drop = config.drop(position)
+        kept = draw_kept(tuple(change.shape), drop, *keys)
+        return drop_and_rescale(change, kept, drop, config.dialect)
 
     return sum_processed(vectors, weights, process)
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from talos_engine.configuration import check_at_least
+from talos_engine.configuration import (
+    PER_VECTOR,
+    OneOrEach,
+    check_at_least,
+    value_at,
+    values_of,
+)
 from talos_engine.merging.ops import change_of, sum_changes, tall_mask
 from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeContext, MergeEntry, VectorSource
 
@@ -19,14 +25,15 @@ class TallConfig:
     """Options of TALL masks.
 
     Args:
-        tall_lambda: λ_t of every task, at least 0; the larger, the fewer entries. Where it is not
-            given, a search chooses it for each task.
+        tall_lambda: λ_t, at least 0, once for all or once per vector; the larger, the fewer
+            entries. Where it is not given, a search chooses it for each task.
     """
 
-    tall_lambda: float = 0.4
+    tall_lambda: OneOrEach[float] = field(default=0.4, metadata=PER_VECTOR)
 
     def __post_init__(self) -> None:
-        check_at_least("tall-lambda", self.tall_lambda, 0.0)
+        for threshold in values_of(self.tall_lambda):
+            check_at_least("tall-lambda", threshold, 0.0)
 
 
 def merge_tall(
@@ -46,7 +53,7 @@ def merge_tall(
         if found is None:
             return torch.zeros_like(total)
         change = found * weights[position]
-        live = tall_mask(change, total, config.tall_lambda)
+        live = tall_mask(change, total, value_at(config.tall_lambda, position))
         return torch.where(live, change if own else total, 0.0)
 
     every = range(len(vectors))

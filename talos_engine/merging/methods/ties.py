@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from talos_engine.configuration import check_choice, check_fraction
+from talos_engine.configuration import (
+    PER_VECTOR,
+    OneOrEach,
+    check_choice,
+    check_fraction,
+    value_at,
+    values_of,
+)
 from talos_engine.merging.ops import change_of, listed_names, shape_of
 from talos_engine.merging.ranking import (
     SCOPES,
@@ -30,6 +37,7 @@ from talos_engine.merging.spec import (
 
 MERGES = ("mean", "sum")
 Trim: TypeAlias = Callable[[int, str, Tensor], Tensor]
+Keep: TypeAlias = Callable[[str, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,8 @@ class TiesConfig:
     """Options of TIES.
 
     Args:
-        ties_density: Share K of the entries of each vector that is kept, in [0, 1]; ``None`` is
-            0.2, and 1 in mergekit's dialect.
+        ties_density: Share K of the entries of each vector that is kept, in [0, 1], once for all
+            or once per vector; ``None`` is 0.2, and 1 in mergekit's dialect.
         ties_merge: ``mean`` divides by the number (mergekit: the weight) of agreeing entries,
             ``sum`` does not.
         scope: What entries are ranked with: the whole vector (``global``), their ``tensor`` or
@@ -46,7 +54,7 @@ class TiesConfig:
         dialect: Whose semantics.
     """
 
-    ties_density: float | None = None
+    ties_density: OneOrEach[float] | None = field(default=None, metadata=PER_VECTOR)
     ties_merge: str = "mean"
     scope: str | None = None
     dialect: str = "official"
@@ -59,13 +67,13 @@ class TiesConfig:
             object.__setattr__(self, "ties_density", 0.2 if official else 1.0)
         if self.scope is None:
             object.__setattr__(self, "scope", "global" if official else "tensor")
-        check_fraction("ties-density", self.density)
+        for density in values_of(self.ties_density or 0.0):
+            check_fraction("ties-density", density)
         check_choice("scope", self.ranked, SCOPES)
 
-    @property
-    def density(self) -> float:
-        """Share K."""
-        return float(self.ties_density or 0.0)
+    def density(self, position: int) -> float:
+        """Share K of the vector at a position."""
+        return float(value_at(self.ties_density or 0.0, position))
 
     @property
     def ranked(self) -> str:
@@ -165,26 +173,32 @@ def merge_ties(
 
 def _prepare_trim(config: TiesConfig, vectors: Sequence[VectorSource]) -> Trim:
     """Which entries of which vector stay; reads the vectors where they are ranked as a whole."""
-    density, scope = config.density, config.ranked
-    if density >= 1:
-        return lambda position, name, magnitude: torch.ones_like(magnitude, dtype=torch.bool)
-    official = config.dialect == "official"
-    if scope != "global" and official:
-        return lambda position, name, magnitude: keep_from_rank(
-            magnitude, scope, lambda n: n - int(n * density)
-        )
-    if scope != "global":
-        return lambda position, name, magnitude: keep_largest(
-            magnitude, scope, lambda n: int(density * n)
-        )
-    rankings = [MagnitudeRanking(vector) for vector in vectors]
+    scope, official = config.ranked, config.dialect == "official"
+    densities = [config.density(position) for position in range(len(vectors))]
+    ranked = scope == "global" and any(density < 1 for density in densities)
+    rankings = [MagnitudeRanking(vector) for vector in vectors] if ranked else []
     total = touched_entries(rankings)
-    count = int(total * density)
-    if official:
-        lines = [ranking.kth_smallest(total - count, total) for ranking in rankings]
-        return lambda position, name, magnitude: magnitude >= lines[position]
-    cuts = [ranking.cut(count, total) for ranking in rankings]
-    return lambda position, name, magnitude: cuts[position].above(name, magnitude)
+
+    def prepare(position: int) -> Keep:
+        density = densities[position]
+        if density >= 1:
+            return lambda name, magnitude: torch.ones_like(magnitude, dtype=torch.bool)
+        if not ranked and official:
+            return lambda name, magnitude: keep_from_rank(
+                magnitude, scope, lambda n: n - int(n * density)
+            )
+        if not ranked:
+            return lambda name, magnitude: keep_largest(
+                magnitude, scope, lambda n: int(density * n)
+            )
+        count = int(total * density)
+        if official:
+            line = rankings[position].kth_smallest(total - count, total)
+            return lambda name, magnitude: magnitude >= line
+        return rankings[position].cut(count, total).above
+
+    keeps = [prepare(position) for position in range(len(vectors))]
+    return lambda position, name, magnitude: keeps[position](name, magnitude)
 
 
 MERGE_METHODS.register("ties")(

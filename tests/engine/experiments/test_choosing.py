@@ -8,7 +8,7 @@ import pytest
 
 from talos_engine.errors import CorruptFileError
 from talos_engine.experiments.choosing import choose, read_choice
-from talos_engine.experiments.steps import Choice
+from talos_engine.experiments.steps import Choice, Take
 
 
 def report(folder: Path, name: str, coef: float, target: float, **more: Any) -> str:
@@ -36,6 +36,23 @@ def test_the_lowest_mean_target_accuracy_wins_and_the_first_of_equals(tmp_path: 
     assert found["chosen"] == 0.2
     assert [it["mean"] for it in found["candidates"]] == pytest.approx([0.4, 0.3, 0.3])
     assert read_choice(tmp_path / "choice.json") == "0.2"
+
+
+def test_what_the_winner_made_is_copied(tmp_path: Path) -> None:
+    reports, files, folders = [], [], []
+    for value, target in ((4, 0.5), (8, 0.2), (16, 0.3)):
+        reports.append((report(tmp_path, f"{value}.json", 1.0, target), {"rank": value}))
+        (tmp_path / f"{value}.bin").write_bytes(b"%d" % value)
+        files.append((f"{value}.bin", {"rank": value}))
+        (tmp_path / f"{value}.ckpt").mkdir()
+        (tmp_path / f"{value}.ckpt" / "config.json").write_bytes(b"{%d}" % value)
+        folders.append((f"{value}.ckpt", {"rank": value}))
+    takes = (Take("best.bin", tuple(files)), Take("best.ckpt", tuple(folders)))
+    for _ in range(2):  # again, over what is there
+        choose(Choice("rank", tuple(reports), takes), tmp_path, "choice.json")
+        assert read_choice(tmp_path / "choice.json") == "8"
+        assert (tmp_path / "best.bin").read_bytes() == b"8"
+        assert (tmp_path / "best.ckpt" / "config.json").read_bytes() == b"{8}"
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,62 @@ def test_a_word_that_is_chosen_later(lab: Any) -> None:
     assert final.trial()[:3] == ["add", "--rank", "4"]
 
 
+PER_TASK = (
+    BASE
+    + """
+[steps.try]
+command = "negate"
+each = { rank = [4, 8], task = "{tasks}" }
+arguments = [{ step = "vector", where = { method = "x" } }]
+options = { search = true }
+[steps.choice]
+command = "choose"
+each = { task = "{tasks}" }
+[steps.choice.options]
+variable = "rank"
+from = { step = "try", output = "search" }
+take = { negated = { step = "try" }, search = { step = "try", output = "search" } }
+[steps.final]
+command = "add"
+options = { rank = { chosen = "choice" } }
+[steps.apart]
+command = "negate"
+each = { task = "{tasks}" }
+arguments = [{ step = "choice", output = "negated" }]
+options = { rank = [{ chosen = "choice" }, { chosen = "choice", others = ["task"] }] }
+"""
+)
+
+
+def test_a_choice_per_task_gives_a_word_per_task_in_their_order(lab: Any) -> None:
+    steps = expanded(lab, PER_TASK).steps
+    a, b = (ChosenWord(f"artifacts/choice/{task}.json", "4") for task in "ab")
+    assert steps["final"].words[:4] == ("--rank", a, "--rank", b)
+    assert steps["apart.b"].words[1:5] == ("--rank", b, "--rank", a)
+    assert steps["apart.b"].words[0] == "artifacts/choice/b.negated.safetensors"
+    assert steps["apart.b"].needs == {"choice.a", "choice.b"}
+
+
+def test_what_a_choice_takes_over_is_an_output_of_it(lab: Any) -> None:
+    choice = expanded(lab, PER_TASK).steps["choice.a"]
+    assert choice.outputs == {
+        "out": "artifacts/choice/a.json",
+        "negated": "artifacts/choice/a.negated.safetensors",
+        "search": "artifacts/choice/a.search.json",
+    }
+    assert choice.choice is not None
+    negated, search = choice.choice.takes
+    assert [(path, it["rank"]) for path, it in negated.candidates] == [
+        ("artifacts/try/4.a.safetensors", 4),
+        ("artifacts/try/8.a.safetensors", 8),
+    ]
+    assert search.out == choice.outputs["search"]
+    assert choice.needs == {"try.4.a", "try.8.a"}
+    with pytest.raises(RecipeError, match=r"take negated: there must be one file for each value"):
+        expanded(lab, PER_TASK.replace('each = { task = "{tasks}" }\n[steps.choice.options]',
+                                       "[steps.choice.options]"))  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -144,11 +200,11 @@ def test_a_word_that_is_chosen_later(lab: Any) -> None:
         ('command = "add"\narguments = [{ step = "vector", only = { z = 1 } }]', "no variable 'z'"),
         ('command = "add"\noptions = { coef = "{cof}" }', "options: coef: there is no variable"),
         ('command = "add"\noptions = { coef = { x = 1 } }', "a table must be"),
-        ('command = "add"\noptions = { coef = { chosen = "vector" } }', "must name one step"),
+        ('command = "add"\noptions = { coef = { chosen = "vector" } }', "must name a step whose command is choose"),
         ('command = "add"\noptions = { data = { file = "gone" } }', "there is no "),
-        ('command = "choose"\noptions = { variable = "task" }', "choose takes variable and from"),
+        ('command = "choose"\noptions = { variable = "task" }', "choose takes variable, from"),
         ('command = "choose"\noptions = { variable = "z", from = { step = "vector" } }',
-         "no variable to choose from"),
+         "no variable 'z'"),
         ('command = "add"\neach = { t = ["a b", "a_b"] }', "two steps would be called 'bad.a_b'"),
         ('command = "add"\nexclusive = 1', "exclusive must be true or false"),
     ],

@@ -112,14 +112,28 @@ def test_the_parts_are_the_rests(make_vector: Any, merged: Any) -> None:
 
 def test_options() -> None:
     ours, theirs = BreadcrumbsConfig(), BreadcrumbsConfig(dialect="mergekit")
-    assert (ours.outliers, ours.density, ours.ranked) == (0.1, 0.2, "row")
-    assert (theirs.outliers, theirs.density, theirs.ranked) == (0.01, 1.0, "tensor")
+    assert (ours.outliers(0), ours.density(0), ours.ranked) == (0.1, 0.2, "row")
+    assert (theirs.outliers(0), theirs.density(0), theirs.ranked) == (0.01, 1.0, "tensor")
     bad: list[dict[str, Any]] = [
         {"breadcrumbs_outliers": 1.1},
         {"breadcrumbs_density": -1.0},
+        {"breadcrumbs_outliers": (0.1, 1.1)},
         {"scope": "x"},
         {"dialect": "x"},
     ]
     for options in bad:
         with pytest.raises(OptionError, match="--"):
             BreadcrumbsConfig(**options)
+
+
+@pytest.mark.parametrize("scope", ["global", "tensor", "row"])
+def test_shares_per_vector(make_vector: Any, merged: Any, scope: str) -> None:
+    rng = np.random.default_rng(1)
+    vectors = [make_vector({"a": rng.normal(size=(3, 20))}) for _ in range(2)]
+    parts = merged("breadcrumbs", vectors, parts=True, scope=scope,
+                   breadcrumbs_outliers=(0.1, 0.3), breadcrumbs_density=(0.5, 0.2))  # fmt: skip
+    for part, vector, outliers, density in zip(parts, vectors, (0.1, 0.3), (0.5, 0.2), strict=True):
+        alone = merged("breadcrumbs", [vector], scope=scope,
+                       breadcrumbs_outliers=outliers, breadcrumbs_density=density)  # fmt: skip
+        np.testing.assert_array_equal(part["a"], alone["a"])
+    assert (parts[0]["a"] != 0).sum() != (parts[1]["a"] != 0).sum()

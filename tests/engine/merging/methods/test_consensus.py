@@ -50,6 +50,38 @@ def test_it_equals_the_definition(
         np.testing.assert_array_equal(found, merged("sum", vectors)["a"])
 
 
+@given(st.lists(st.tuples(ROWS, st.integers(0, 3), st.sampled_from([0.0, 0.4, 2.0])), min_size=3))
+def test_a_threshold_and_a_lambda_per_vector(
+    make_vector: Any, merged: Any, given: list[tuple[Any, int, float]]
+) -> None:
+    """Each vector's change stays where as many tasks as it asks for want the entry."""
+    taus = [tau.astype(np.float64) for tau, _, _ in given]
+    options = {
+        "consensus_threshold": tuple(threshold for _, threshold, _ in given),
+        "tall_lambda": tuple(lam for _, _, lam in given),
+    }
+    vectors = [make_vector({"a": tau}) for tau, _, _ in given]
+    total = np.sum(taus, axis=0)
+    votes = sum(
+        np.abs(tau) > lam * np.abs(total - tau)
+        for tau, lam in zip(taus, options["tall_lambda"], strict=True)
+    )
+    kept = [
+        np.where(votes >= threshold, tau, 0.0)
+        for tau, threshold in zip(taus, options["consensus_threshold"], strict=True)
+    ]
+    np.testing.assert_allclose(merged("consensus", vectors, **options)["a"], np.sum(kept, axis=0))
+    for part, expected in zip(
+        merged("consensus", vectors, parts=True, **options), kept, strict=True
+    ):
+        np.testing.assert_array_equal(part["a"], expected)
+    same = {**options, "consensus_threshold": (2,) * len(given)}
+    np.testing.assert_allclose(
+        merged("consensus", vectors, **same)["a"],
+        merged("consensus", vectors, **{**options, "consensus_threshold": 2})["a"],
+    )
+
+
 def test_options() -> None:
     assert ConsensusConfig() == ConsensusConfig(2, 0.4)
     for options in ({"consensus_threshold": -1}, {"tall_lambda": -1.0}):

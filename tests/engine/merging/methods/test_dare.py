@@ -64,6 +64,15 @@ def test_the_other_vectors_do_not_change_the_draw(make_vector: Any, merged: Any)
     assert np.array_equal(parts[1]["a"], alone)
 
 
+def test_a_probability_per_vector(make_vector: Any, merged: Any) -> None:
+    vectors = [make_vector({"a": np.ones(100, np.float32)}, task=task) for task in "tu"]
+    parts = merged("dare", vectors, parts=True, dare_drop=(0.3, 0.8))
+    for part, vector, drop in zip(parts, vectors, (0.3, 0.8), strict=True):
+        assert np.array_equal(part["a"], merged("dare", [vector], dare_drop=drop)["a"])
+    both = merged("dare", vectors, dare_drop=(0.3, 0.8))["a"]
+    assert np.array_equal(both, parts[0]["a"] + parts[1]["a"])
+
+
 def test_vectors_of_one_task_are_drawn_apart(make_vector: Any, merged: Any) -> None:
     ones = {"a": np.ones(100, np.float32)}
     first, second = merged(
@@ -91,8 +100,8 @@ def test_nothing_dropped_is_the_sum(make_vector: Any, merged: Any) -> None:
 
 
 def test_options() -> None:
-    assert DareConfig().drop == 0.9
-    assert DareConfig(dialect="mergekit").drop == 0.0
-    for options in ({"dare_drop": 1.0}, {"dare_drop": -0.1}, {"dialect": "x"}):
+    assert DareConfig().drop(0) == 0.9
+    assert DareConfig(dialect="mergekit").drop(0) == 0.0
+    for options in ({"dare_drop": 1.0}, {"dare_drop": (0.5, -0.1)}, {"dialect": "x"}):
         with pytest.raises(OptionError, match="--"):
             DareConfig(**options)

@@ -60,3 +60,10 @@ def test_options() -> None:
     for value in (-0.1, float("nan"), float("inf")):
         with pytest.raises(OptionError, match="--tall-lambda"):
             TallConfig(value)
+
+
+def test_a_lambda_per_vector(make_vector: Any, merged: Any) -> None:
+    vectors = [make_vector({"a": [3.0, 1.0]}), make_vector({"a": [2.0, 4.0]})]
+    models = merged("tall", vectors, tall_lambda=(0.2, 1.0))
+    assert models[0]["a"].tolist() == [5.0, 5.0], "3 > 0.2 · 2 and 1 > 0.2 · 4"
+    assert models[1]["a"].tolist() == [0.0, 5.0], "not 2 > 1 · 3, but 4 > 1 · 1"

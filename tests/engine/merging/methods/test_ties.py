@@ -223,8 +223,8 @@ def test_untouched_tensors_do_not_count(make_vector: Any, merged: Any) -> None:
 
 def test_defaults_follow_the_dialect() -> None:
     ours, theirs = TiesConfig(), TiesConfig(dialect="mergekit")
-    assert (ours.density, ours.ranked, ours.ties_merge) == (0.2, "global", "mean")
-    assert (theirs.density, theirs.ranked) == (1.0, "tensor")
+    assert (ours.density(0), ours.ranked, ours.ties_merge) == (0.2, "global", "mean")
+    assert (theirs.density(0), theirs.ranked) == (1.0, "tensor")
 
 
 @pytest.mark.parametrize(
@@ -232,6 +232,7 @@ def test_defaults_follow_the_dialect() -> None:
     [
         {"ties_density": -0.1},
         {"ties_density": 1.5},
+        {"ties_density": (0.5, 1.5)},
         {"ties_merge": "max"},
         {"scope": "layer"},
         {"dialect": "peft"},
@@ -241,3 +242,21 @@ def test_defaults_follow_the_dialect() -> None:
 def test_options_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="--"):
         TiesConfig(**options)
+
+
+@pytest.mark.parametrize("scope", ["global", "tensor", "row"])
+@pytest.mark.parametrize("dialect", ["official", "mergekit"])
+def test_a_density_per_vector(make_vector: Any, merged: Any, scope: str, dialect: str) -> None:
+    """Trimming each vector on its own first, then merging without a trim, comes to the same."""
+    rng = np.random.default_rng(0)
+    taus = [{"a": rng.normal(size=(4, 10)), "b": rng.normal(size=7)} for _ in range(3)]
+    densities = (0.2, 0.5, 1.0)
+    options = {"scope": scope, "dialect": dialect}
+    trimmed = [
+        merged("ties", [make_vector(tau)], ties_density=density, **options)
+        for tau, density in zip(taus, densities, strict=True)
+    ]
+    expected = merged("ties", [make_vector(it) for it in trimmed], ties_density=1.0, **options)
+    found = merged("ties", [make_vector(it) for it in taus], ties_density=densities, **options)
+    for name in "ab":
+        np.testing.assert_array_equal(found[name], expected[name])

@@ -19,7 +19,7 @@ PARTS = {"base", "posthoc"}  # what others include
 # The paper's tables and figures, by the recipe that makes them.
 COMPLETE = {
     "table1": {"task-addition"},
-    "table2": {"task-negation"},
+    "table2": {"task-negation", "post-hoc-values"},
     "table3": {"cost", "calibration-cost"},
     "table5": {"merging-schemes"},
     "fig1-10-11": {"pruned", "perturbed", "mask-overlap"},
@@ -31,6 +31,7 @@ COMPLETE = {
     "fig8": {"sparsity-addition", "sparsity-negation"},
     "fig9": {"single-task"},
 }
+APART = {"hyperparameters": {"tuned-values", "tuned-addition", "tuned-negation"}}  # not in all.toml
 
 
 def prepared(path: Path, folder: Path, **settings: Any) -> Prepared:
@@ -53,11 +54,11 @@ def test_every_recipe_is_fit_to_run(path: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", COMPLETE)
+@pytest.mark.parametrize("name", COMPLETE | APART)
 @pytest.mark.parametrize("scale", ["tiny/", "paper/vit-"])
 def test_every_table_and_figure_has_a_recipe(name: str, scale: str, tmp_path: Path) -> None:
     found = prepared(RECIPES / f"{scale}{name}.toml", tmp_path)
-    assert {plan.table.name for plan in found.expansion.results} == COMPLETE[name]
+    assert {plan.table.name for plan in found.expansion.results} == (COMPLETE | APART)[name]
 
 
 @pytest.mark.parametrize("path", ["tiny/all.toml", "paper/vit-all.toml"])
@@ -95,6 +96,32 @@ def test_post_hoc_methods_use_one_choice_per_task_for_addition_and_negation(
             assert name in alone.needs
             given = sum(isinstance(word, ChosenWord) for word in alone.words)
             assert given == 1 + sum(word == "--with" for word in alone.words)
+
+
+def test_hyper_parameters_are_chosen_for_every_task_and_their_vector_is_used(
+    tmp_path: Path,
+) -> None:
+    found = prepared(RECIPES / "tiny" / "hyperparameters.toml", tmp_path)
+    steps, settings = found.plan.steps, found.recipe.settings
+    for method, values in settings["tuned_values"].items():
+        merge = steps[f"tuned-merge.{method}.0"]
+        for task in settings["tasks"]:
+            choice = steps[f"tuned-choice.{method}.{task}.0"]
+            assert choice.choice is not None
+            assert [variables["value"] for _, variables in choice.choice.reports] == values
+            assert choice.outputs["vector"] in merge.words
+            negated = steps[f"tuned-test-negated.{method}.{task}.0"]
+            assert negated.words[0] == choice.outputs["negated"]
+            for value in values:
+                run = "tuned-low-rank" if method == "l-lora" else "tuned-sparse"
+                trained = steps[f"{run}.{method}.{value}.{task}.0"]
+                given = (
+                    trained
+                    if method == "l-lora"
+                    else steps[f"tuned-mask.{method}.{value}.{task}.0"]
+                )
+                flag = "--rank" if method == "l-lora" else "--sparsity"
+                assert given.words[given.words.index(flag) + 1] == str(value)
 
 
 def test_no_step_searches_on_test_data(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from talos_engine.experiments.steps import ChosenWord
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TINY = sorted((RECIPES / "tiny").glob("*.toml"))
+TINY_T5 = sorted((RECIPES / "tiny-t5").glob("*.toml"))
 PAPER = sorted((RECIPES / "paper").glob("*.toml"))
 PARTS = {"base", "posthoc"}  # what others include
 # The paper's tables and figures, by the recipe that makes them.
@@ -31,6 +32,7 @@ COMPLETE = {
     "fig8": {"sparsity-addition", "sparsity-negation"},
     "fig9": {"single-task"},
 }
+OF_T5 = {"table1", "table2", "table3", "fig2", "fig3"}
 APART = {"hyperparameters": {"tuned-values", "tuned-addition", "tuned-negation"}}  # not in all.toml
 
 
@@ -44,7 +46,7 @@ def name_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "path", [*TINY, *PAPER], ids=lambda path: f"{path.parent.name}/{path.stem}"
+    "path", [*TINY, *TINY_T5, *PAPER], ids=lambda path: f"{path.parent.name}/{path.stem}"
 )
 def test_every_recipe_is_fit_to_run(path: Path, tmp_path: Path) -> None:
     found = prepared(path, tmp_path)
@@ -61,17 +63,40 @@ def test_every_table_and_figure_has_a_recipe(name: str, scale: str, tmp_path: Pa
     assert {plan.table.name for plan in found.expansion.results} == (COMPLETE | APART)[name]
 
 
-@pytest.mark.parametrize("path", ["tiny/all.toml", "paper/vit-all.toml"])
+@pytest.mark.parametrize("name", sorted(OF_T5 | APART.keys()))
+@pytest.mark.parametrize("scale", ["tiny-t5/", "paper/t5-"])
+def test_every_table_and_figure_of_t5_has_a_recipe(name: str, scale: str, tmp_path: Path) -> None:
+    """Table 4, calibration with training, the paper has for CLIP alone."""
+    found = prepared(RECIPES / f"{scale}{name}.toml", tmp_path)
+    expected = (COMPLETE | APART)[name] - {"calibration-cost"}
+    assert {plan.table.name for plan in found.expansion.results} == expected
+    for step in found.plan.steps.values():
+        if step.command in ("finetune", "add", "negate"):
+            assert step.outputs["out"].endswith(".ckpt"), "a checkpoint of T5 is a folder"
+
+
+def test_learning_rates_of_tiny_t5_are_settings(tmp_path: Path) -> None:
+    path = RECIPES / "tiny-t5" / "base.toml"
+    rates = prepared(path, tmp_path).recipe.settings["lr"]
+    steps = prepared(path, tmp_path, lr={**rates, "talos": 0.25}).plan.steps
+    for name, rate in (("talos", "0.25"), ("nonlinear", str(rates["nonlinear"]))):
+        words = steps[f"train.{name}.facts.0"].words
+        assert words[words.index("--lr") + 1] == rate
+
+
+@pytest.mark.parametrize("path", ["tiny/all.toml", "paper/vit-all.toml", "tiny-t5/all.toml"])
 def test_one_recipe_makes_everything_and_trains_nothing_twice(path: str, tmp_path: Path) -> None:
     found = prepared(RECIPES / path, tmp_path)
     names = {plan.table.name for plan in found.expansion.results}
-    assert names == set().union(*COMPLETE.values())
+    wanted = OF_T5 if "t5" in path else COMPLETE.keys()
+    expected = set().union(*(COMPLETE[name] for name in wanted))
+    assert names == expected - ({"calibration-cost"} if "t5" in path else set())
     lines = [tuple(step.shown()[:-2]) for step in found.plan.steps.values()
              if step.command == "finetune" and step.group == "train"]  # fmt: skip
     assert len(set(lines)) == len(lines) > 0
 
 
-@pytest.mark.parametrize("scale", ["tiny/", "paper/vit-"])
+@pytest.mark.parametrize("scale", ["tiny/", "tiny-t5/", "paper/vit-"])
 def test_post_hoc_methods_use_one_choice_per_task_for_addition_and_negation(
     scale: str, tmp_path: Path
 ) -> None:
@@ -133,6 +158,8 @@ def test_no_step_searches_on_test_data(tmp_path: Path) -> None:
     assert not any(path in evaluated for step in steps.values() for path in step.inputs)
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16", "ViT-L-14"])
+@pytest.mark.parametrize(
+    "name", ["ViT-B-32", "ViT-B-16", "ViT-L-14", "t5-small", "t5-base", "t5-large"]
+)
 def test_the_paper_has_numbers_for_the_models_that_recipes_name(name: str) -> None:
     assert PaperTable("task_addition", name).share("talos", "absolute") is not None

@@ -14,6 +14,11 @@ from talos_engine.models.attention import plain_attention
 _ENTRIES_AT_ONCE = 2**25  # of per-example gradients; bounds the memory, not the result
 
 
+def examples_at_once(entries: int) -> int:
+    """How many examples' gradients are in memory together, each of so many entries."""
+    return max(1, _ENTRIES_AT_ONCE // max(1, entries))
+
+
 def example_gradients(
     classifier: nn.Module,
     places: tuple[Mapping[str, Tensor], ...],
@@ -41,7 +46,7 @@ def example_gradients(
 
     per_example = vmap(grad(log_likelihood), in_dims=(None, 0, 0))
     entries = sum(value.numel() for value in places[0].values())
-    size = max(1, _ENTRIES_AT_ONCE // entries)
+    size = examples_at_once(entries)
     for examples, targets in zip(inputs.split(size), labels.split(size), strict=True):
         batch = examples.to(runtime.device), targets.to(runtime.device)
         with torch.no_grad(), plain_attention():  # of other parameters; these are functional

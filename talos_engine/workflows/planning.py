@@ -42,6 +42,7 @@ from talos_engine.workflows.disentangle import (
     choose_tasks,
 )
 from talos_engine.workflows.evaluate import EvaluateRequest, check_evaluate
+from talos_engine.workflows.evaluation_plan import bound_memory, count_evaluation
 from talos_engine.workflows.finetune import FinetuneRequest, check_finetune, resolve_training
 from talos_engine.workflows.measuring import WARMUP_STEPS, ProfileRequest
 from talos_engine.workflows.negate import NegateRequest, check_negate
@@ -165,21 +166,21 @@ def plan_negate(request: NegateRequest) -> Plan:
 
 
 def plan_evaluate(request: EvaluateRequest) -> Plan:
-    """Models, examples and memory of an evaluation."""
+    """Models, passes, memory and disk of an evaluation, with its matrix and its bound."""
     headers = check_evaluate(request, weights=False)
     base = next((header.base for header in headers.values()), None)
     for path, header in headers.items():
         _check_recorded(request.model, request.common.pretrained, header, path)
     skeleton = open_skeleton(request.model, request.common.pretrained, base)
-    examples = sum(len(load_split(find_task(name), request.split)) for name in request.tasks)
+    parameters = skeleton.total_entries * _FLOAT
+    memory = max(
+        _evaluation_memory(skeleton) + parameters,
+        2 * parameters + bound_memory(request, headers, skeleton),
+    )
     return Plan(
         {
-            "models": max(1, len(request.checkpoints)),
-            "single_task_models": len(request.singles),
-            "tasks": len(request.tasks),
-            "examples": examples,
-            "memory_bytes": _evaluation_memory(skeleton) + skeleton.total_entries * _FLOAT,
-            "disk_bytes": 0,
+            **count_evaluation(request, headers, skeleton),
+            "memory_bytes": memory,
             **_missing_weights(request.model, request.common, base),
         }
     )

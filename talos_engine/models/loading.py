@@ -60,7 +60,7 @@ def find_spec(
     """
     if model is None:
         if recorded is None:
-            raise OptionError("no model given", "say --model tiny-clip")
+            raise OptionError("no model given", "say --model tiny-clip, or tiny-t5 for texts")
         return _recorded_spec(recorded, pretrained)
     if is_checkpoint_path(model):
         header = read_checkpoint_header(model)

@@ -190,8 +190,8 @@ def _hub_spec(repo: str, revision: str, architecture: Mapping[str, Any] | None =
         return ModelError(
             f"the model {repo}{at} of the Hugging Face Hub is not on this machine, and {reason}",
             "three ways on: a folder that save_pretrained has written, with --model FOLDER; a "
-            f"machine with network, or a copy of its cache ({_cache_folder()}); an embedded model, "
-            "see talos models",
+            f"machine with network, or a copy of its cache ({_cache_folder()}); --model "
+            "tiny-t5, which ships with talos",
         )
 
     def require() -> None:

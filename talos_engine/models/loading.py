@@ -117,7 +117,8 @@ def _unknown_model(name: str) -> UnknownNameError:
     return UnknownNameError(
         f"there is no model named {name!r}",
         f"{guess}known: {', '.join(MODELS.names())}; architectures of open_clip such as ViT-B-32; "
-        f"{', '.join(T5_NAMES)}, a hub id such as google/flan-t5-base; a checkpoint made by talos; "
+        f"{', '.join(T5_NAMES)}, a hub id such as google/flan-t5-base; hf-hub:OWNER/NAME of "
+        "open_clip; a checkpoint made by talos; "
         "a folder of open_clip's format, or of transformers with a T5 model",
     )
 

@@ -27,14 +27,14 @@ NAME = "hf-hub:someone/own"
 COMMIT = "c" * 40
 
 
-class Attempt(AssertionError):
+class AttemptError(AssertionError):
     """Something asked the network."""
 
 
 @pytest.fixture
 def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **named: Any) -> Any:
-        raise Attempt(arguments)
+        raise AttemptError(arguments)
 
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)

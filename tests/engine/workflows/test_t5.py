@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,18 @@ def test_an_exported_model_is_what_the_library_loads(t5_toys: Any, tmp_path: Pat
             assert torch.equal(value, loaded.get_parameter(key))
     with pytest.raises(OptionError, match="cannot be exported to open_clip"):
         export(ExportRequest("open_clip", tmp_path / "d", checkpoint))
+
+
+def test_dropout_of_the_configuration_is_off_and_kept(t5_toys: Any, tmp_path: Path) -> None:
+    stored = []
+    for rate in (0.0, 0.9):
+        model = Path(shutil.copytree(t5_toys.model(), tmp_path / f"{rate}"))
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps({**config, "dropout_rate": rate}))
+        path = tuned(str(model), tmp_path / f"{rate}.ckpt")
+        assert json.loads((path / "config.json").read_text())["dropout_rate"] == rate
+        stored.append(read_checkpoint(path).tensors)
+    assert all(torch.equal(stored[0][key], stored[1][key]) for key in stored[0])
 
 
 def sharded(checkpoint: Checkpoint, out: Path, package: Any, **more: Any) -> None:

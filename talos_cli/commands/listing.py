@@ -59,9 +59,10 @@ def models(
 ) -> None:
     """List the models: name, weights, kind of examples, whether they are here."""
     from talos_engine.models.clip_models import list_weights
+    from talos_engine.models.hub_folder import NEWEST
     from talos_engine.models.names import T5_NAMES
     from talos_engine.models.spec import IMAGES, MODELS, TEXTS
-    from talos_engine.models.t5_models import NEWEST, find_cached
+    from talos_engine.models.t5_models import find_cached
 
     values = [
         {

@@ -99,6 +99,17 @@ def read_labels(table: Table, column: str, classes: ClassList) -> tuple[NDArray[
     return found, _complain(table.where, int(bad[0]), described[int(bad[0])], classes)
 
 
+def note_empty_classes(where: str, labels: NDArray[np.int64], classes: ClassList) -> None:
+    """Say which classes have no example, if any: often a folder is missing."""
+    seen = set(labels.tolist())
+    empty = [name for label, name in enumerate(classes.names) if label not in seen]
+    if empty:
+        shown = ", ".join(empty[:8]) + (", …" if len(empty) > 8 else "")
+        current_data().note(
+            f"{where} has no example of {len(empty)} of the {len(classes.names)} classes: {shown}"
+        )
+
+
 def read_class_names(source: Source) -> tuple[str, ...]:
     """The classes that the training split of a source has, their names made readable.
 
@@ -109,23 +120,28 @@ def read_class_names(source: Source) -> tuple[str, ...]:
         source,
         "no names, and the task declares none",
         "declare the task in TOML with class_names, see --task-file",
+        beside=(source.image,),
     )
     return tuple(name.replace("_", " ").strip() for name in names)
 
 
-def named_labels(source: Source, problem: str, hint: str) -> tuple[str, ...]:
+def named_labels(
+    source: Source, problem: str, hint: str, *, beside: Sequence[str] = ()
+) -> tuple[str, ...]:
     """What the labels of a source's training split are called: as recorded, or its own texts.
 
     Args:
         source: The source.
         problem: What its labels are, in an error, where they are bare numbers.
         hint: What can then be done.
+        beside: Other columns that the source must have.
 
     Raises:
-        DataError: they are.
+        DataError: they are, or a column is missing.
     """
     table = source.open("train")
-    check_column(table, source.label)
+    for column in (*beside, source.label):
+        check_column(table, column)
     feature = table.dataset.features[source.label]
     names = getattr(feature, "names", None)
     if names is not None:
@@ -145,7 +161,8 @@ def check_column(table: Table, name: str) -> None:
     if name not in columns:
         raise DataError(
             f"{table.where} has no column {name!r}: it has {', '.join(columns) or 'none'}",
-            "name its columns under [source] of a task file: image = …, label = …",
+            "name its columns in a task file: under [source] image = … or label = …; texts name "
+            "theirs in braces",
         )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import secrets
 import shutil
 import time
@@ -29,12 +28,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from talos_engine.cache import FOLDER_VARIABLE, cache_folder
 from talos_engine.data.images import EncodedImage, LazyImages, decode_image
 from talos_engine.data.settings import current_data
 from talos_engine.data.splits import Split
 from talos_engine.errors import DataError, OutputError
 
-FOLDER_VARIABLE = "TALOS_CACHE_DIR"
 IN_MEMORY_BYTES = 64 * 2**20
 """Splits up to this size are prepared anew each time: about 400 images of 224 pixels, 2 seconds."""
 _VERSION = 1  # of what is stored; part of the names
@@ -100,18 +99,11 @@ def prepare_images(split: Split, preprocessing: Preprocessing) -> tuple[Tensor, 
     return pixels, torch.from_numpy(split.labels[kept])
 
 
-def cache_folder() -> Path:
-    """Where prepared images are kept: ``TALOS_CACHE_DIR``, or the user's cache folder."""
-    own = os.environ.get(FOLDER_VARIABLE)
-    general = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "talos"
-    return Path(own or general).expanduser() / "images"
-
-
 def _cached(split: Split, preprocessing: Preprocessing) -> tuple[Path, dict[int, str]]:
     """The file of a split's prepared images, made if need be, and the rows it leaves out."""
     key = json.dumps([_VERSION, dict(preprocessing.config), preprocessing.shape], sort_keys=True)
     name = hashlib.sha256(f"{split.fingerprint} {key}".encode()).hexdigest()
-    path = cache_folder() / f"{name}.u8"
+    path = cache_folder("images") / f"{name}.u8"
     bad = _read_bad(path, len(split), math.prod(preprocessing.shape))
     if bad is None:
         bad = _write(path, split, preprocessing)

@@ -71,8 +71,10 @@ def load_texts(source: Source, split: str, columns: TextColumns) -> TextExamples
             text, answers, label = _example(row, columns, source.label, label_names)
         except (LookupError, ValueError) as error:
             if not run.settings.skip_bad:
+                told = str(error.args[0])
+                joint = " " if told.startswith("has ") else ": "
                 raise DataError(
-                    f"{table.where}, row {number}: {error.args[0]}",
+                    f"{table.where}, row {number}{joint}{told}",
                     "--skip-bad leaves such rows out",
                 ) from error
             problems += 1

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from talos_engine.artifacts import BaseInfo
 from talos_engine.errors import MismatchError, ModelError, OptionError
@@ -25,30 +23,17 @@ from talos_engine.models.clip_architecture import (
     folder_config,
     is_config,
     make_config,
-    make_module,
-    make_outline,
-    make_tokenizer,
     named_config,
 )
+from talos_engine.models.clip_hub import hub_spec
+from talos_engine.models.clip_specs import make_spec
 from talos_engine.models.clip_transformers_config import is_clip_folder, read_clip_config
-from talos_engine.models.names import CHECKPOINT, FILE, FOLDER, FOLDER_PREFIX
-from talos_engine.models.skeleton import Skeleton
-from talos_engine.models.spec import Backbone, BaseWeights, ModelSpec
+from talos_engine.models.hub_folder import cache_folder
+from talos_engine.models.names import CHECKPOINT, FILE, FOLDER, FOLDER_PREFIX, HUB_PREFIX
+from talos_engine.models.spec import ModelSpec
 
 OPENAI = "openai"
 OPENAI_VITS = ("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336")
-
-TRAINING_DEFAULTS = {  # of the paper and its authors' code, for ViTs
-    "": {
-        "steps": 2000,
-        "batch_size": 128,
-        "lr": 1e-5,
-        "weight_decay": 0.1,
-        "warmup": 200,
-        "schedule": "cosine",
-        "clip": 1.0,
-    }
-}
 _TAGGED = re.compile(r"([A-Za-z0-9_.-]+)=(.+)")
 _WAYS = "a machine with network, or a copy of its cache ({cache}); --model tiny-clip"
 
@@ -65,14 +50,17 @@ def named_spec(name: str, pretrained: str | None) -> ModelSpec | None:
     """The model of an architecture that open_clip knows; ``None`` if it knows none of that name.
 
     Args:
-        name: The architecture; ``ViT-B/32`` is ``ViT-B-32``.
-        pretrained: A tag, a weights file, or ``TAG=FILE``; ``None`` takes ``openai``.
+        name: The architecture; ``ViT-B/32`` is ``ViT-B-32``. Or ``hf-hub:OWNER/NAME``.
+        pretrained: A tag, a weights file, or ``TAG=FILE``; ``None`` takes ``openai``. Of a
+            repository: a revision.
 
     Raises:
         OptionError: the weights are not named as they should be.
         ModelError: talos cannot run this architecture.
         MismatchError: the tag's weights were trained with another activation than the name says.
     """
+    if name.startswith(HUB_PREFIX):
+        return hub_spec(name, pretrained)
     name = name.replace("/", "-")
     model_cfg = named_config(name)
     if model_cfg is None:
@@ -124,8 +112,12 @@ def recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec | None:
     config = dict(base.architecture)
     if not is_config(config):
         return None
-    if not base.name.startswith(FOLDER_PREFIX) and named_config(base.name) is None:
+    from_hub = base.name.startswith(HUB_PREFIX)
+    named = from_hub or base.name.startswith(FOLDER_PREFIX)
+    if not named and named_config(base.name) is None:
         return None
+    if from_hub and base.pretrained != CHECKPOINT and not _is_path(pretrained):
+        return hub_spec(base.name, pretrained or base.pretrained, config)
     if pretrained is None:
         tag = _tag_entry(base.name, base.pretrained)
         if tag:
@@ -201,6 +193,10 @@ def _parse(name: str, pretrained: str | None) -> _Source:
     )
 
 
+def _is_path(pretrained: str | None) -> bool:
+    return pretrained is not None and Path(pretrained).expanduser().exists()
+
+
 def _pretrained_hint(tags: tuple[str, ...]) -> str:
     known = f"its tags: {', '.join(tags)}; or " if tags else ""
     return f"{known}--pretrained FILE"
@@ -251,10 +247,10 @@ def _tag_spec(
         f"the weights of {name} ({tag_name}, {clip_weights.source_name(tag)}) are not on this "
         "machine",
         f"three ways on: your own copy with --pretrained {tag_name}=FILE; "
-        f"{_WAYS.format(cache=clip_weights.cache_folder())}",
+        f"{_WAYS.format(cache=cache_folder())}",
     )
 
-    return _make(
+    return make_spec(
         name,
         tag_name,
         config,
@@ -269,7 +265,7 @@ def _file_spec(
     if path.is_dir():
         raise OptionError(f"--pretrained {path} is a folder", f"say --model {path}")
 
-    return _make(name, tag_name, config, locate=lambda: path, folder=folder)
+    return make_spec(name, tag_name, config, locate=lambda: path, folder=lambda: folder)
 
 
 def _unnamed_spec(base: BaseInfo, config: Mapping[str, Any]) -> ModelSpec:
@@ -286,58 +282,4 @@ def _unnamed_spec(base: BaseInfo, config: Mapping[str, Any]) -> ModelSpec:
             ways.get(base.pretrained, f"pass --model {base.name} --pretrained FILE"),
         )
 
-    return _make(base.name, base.pretrained, config, locate=locate, require=locate)
-
-
-def _make(
-    name: str,
-    tag_name: str,
-    config: Mapping[str, Any],
-    *,
-    locate: Callable[[], Path],
-    require: Callable[[], object] = lambda: None,
-    folder: Path | None = None,
-) -> ModelSpec:
-    """A spec of this configuration.
-
-    Args:
-        name: The model's name.
-        tag_name: What is recorded as its tag.
-        config: Its configuration.
-        locate: Gives the weights file, downloaded if need be.
-        require: Raises where it cannot be had.
-        folder: Where the model's other files lie.
-    """
-    check_config(config, name)
-
-    def read() -> dict[str, Tensor]:
-        return clip_weights.read_weights(locate(), make_outline(config, name).state_dict())
-
-    def build(weights: BaseWeights) -> Backbone:
-        from talos_engine.models.open_clip_backbone import OpenClipBackbone, check_state
-
-        # Nothing is allocated for a configuration that is larger than the weights at hand.
-        check_state(make_outline(config, name), weights.tensors)
-        return OpenClipBackbone(
-            weights,
-            make_module(config, name),
-            lambda: make_tokenizer(config, name, weights.folder),
-        )
-
-    def skeleton() -> Skeleton:
-        from talos_engine.models.open_clip_backbone import outline
-
-        return outline(config["model_cfg"], name)
-
-    return ModelSpec(
-        name=name,
-        description="a CLIP model of open_clip",
-        pretrained=tag_name,
-        architecture=lambda: copy.deepcopy(dict(config)),
-        read=read,
-        build=build,
-        skeleton=skeleton,
-        training_defaults=TRAINING_DEFAULTS,
-        require=require,
-        folder=lambda: folder,
-    )
+    return make_spec(base.name, base.pretrained, config, locate=locate, require=locate)

@@ -28,6 +28,8 @@ _PREFERRED = (  # open_clip's own order
     "pytorch_model.pth",
     "model.pth",
 )
+HUB_WEIGHTS = tuple(name for name in _PREFERRED if not name.endswith(".json"))
+"""What may be fetched from a repository, the first that is there."""
 _INDEX = ".safetensors.index.json"
 _ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
 _NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}  # in OpenAI's own files
@@ -138,13 +140,6 @@ def find_cached(tag: Mapping[str, Any]) -> Path | None:
             if isinstance(cached, str):
                 return Path(cached)
     return None
-
-
-def cache_folder() -> Path:
-    """Where copies from the hub are kept."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
 
 
 def check_available(tag: Mapping[str, Any], missing: ModelError) -> None:

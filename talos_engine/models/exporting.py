@@ -13,9 +13,10 @@ from talos_engine.artifacts import TensorSpec, write_tensors
 from talos_engine.errors import OptionError
 from talos_engine.models.clip_architecture import is_config
 from talos_engine.models.spec import Backbone, BaseWeights
+from talos_engine.models.t5_architecture import is_t5_architecture
 from talos_engine.registry import Registry
 
-CLIP = "clip"
+CLIP, T5 = "clip", "t5"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def find_writer(entry: ExporterEntry, weights: BaseWeights) -> Writer:
     Raises:
         OptionError: the target has none for models of this family.
     """
-    family = CLIP if is_config(weights.info.architecture) else ""
+    architecture = weights.info.architecture
+    family = CLIP if is_config(architecture) else T5 if is_t5_architecture(architecture) else ""
     if family not in entry.writers:
         target = entry.name.replace("-", "_")
         raise OptionError(f"{weights.info.name} cannot be exported to {target}")

@@ -60,7 +60,7 @@ def find_spec(
     """
     if model is None:
         if recorded is None:
-            raise OptionError("no model given", "say --model tiny-clip")
+            raise OptionError("no model given", "say --model tiny-clip, or tiny-t5 for texts")
         return _recorded_spec(recorded, pretrained)
     if is_checkpoint_path(model):
         header = read_checkpoint_header(model)
@@ -117,7 +117,8 @@ def _unknown_model(name: str) -> UnknownNameError:
     return UnknownNameError(
         f"there is no model named {name!r}",
         f"{guess}known: {', '.join(MODELS.names())}; architectures of open_clip such as ViT-B-32; "
-        f"{', '.join(T5_NAMES)}, a hub id such as google/flan-t5-base; a checkpoint made by talos; "
+        f"{', '.join(T5_NAMES)}, a hub id such as google/flan-t5-base; hf-hub:OWNER/NAME of "
+        "open_clip; a checkpoint made by talos; "
         "a folder of open_clip's format, or of transformers with a T5 model",
     )
 

@@ -9,6 +9,8 @@ FILE, FOLDER, CHECKPOINT = "file", "folder", "checkpoint"
 """What is recorded as the tag of weights that have none."""
 FOLDER_PREFIX = "local-dir:"
 """Before the name of a model that came from a folder."""
+HUB_PREFIX = "hf-hub:"
+"""Before the name of a repository with a model of open_clip, as that library has it."""
 T5_NAMES = {name: f"google-t5/{name}" for name in ("t5-small", "t5-base", "t5-large")}
 """Short names of repositories on the Hugging Face Hub."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from talos_engine.artifacts.tensors import hash_tensors
 from talos_engine.errors import MismatchError
 from talos_engine.models.clip_architecture import make_outline
+from talos_engine.models.head_cache import MAKE_ANEW, cached_head
 from talos_engine.models.linearized import LinearizedEncoder
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import Backbone, BaseWeights, ImageTransform
@@ -111,14 +114,44 @@ class OpenClipBackbone(Backbone):
         tokenizer = self.make_tokenizer()
         device = next(self.model.parameters()).device
         prompts = [template.format(name) for name in class_names for template in templates]
-        tokens = tokenizer(prompts).to(device)  # (classes * templates, context)
-        encoded = [self.model.encode_text(chunk, normalize=True) for chunk in tokens.split(256)]
-        per_class = torch.cat(encoded).unflatten(0, (len(class_names), len(templates)))
-        head = F.normalize(per_class.mean(dim=1), dim=-1)  # (classes, embed_dim)
+        tokens = tokenizer(prompts).view(len(class_names), len(templates), -1)
+        text_tower = self._text_tower()
+        if tokens.numel() * sum(value.numel() for value in text_tower.values()) < MAKE_ANEW:
+            head = self._encode_classes(tokens)
+        else:
+            made_from = {
+                "tokens": hash_tensors({"tokens": tokens}),
+                "text_tower": self._text_hash,
+                "architecture": self.weights.info.architecture,
+            }
+            head = cached_head(
+                made_from, len(class_names), device, lambda: self._encode_classes(tokens)
+            )
         scale = self.model.logit_scale.exp()
         config = self.model.visual.preprocess_cfg
         pixels = PixelScale(config["mean"], config["std"]).to(device)
         return ImageClassifier(self.model.visual, head, scale, pixels).eval()
+
+    def _encode_classes(self, tokens: Tensor) -> Tensor:
+        """Normalized embeddings, shape (classes, embed_dim), of (classes, templates, context)."""
+        device = next(self.model.parameters()).device
+        chunks = tokens.flatten(0, 1).to(device).split(256)
+        encoded = [self.model.encode_text(chunk, normalize=True) for chunk in chunks]
+        per_class = torch.cat(encoded).unflatten(0, tokens.shape[:2])
+        return F.normalize(per_class.mean(dim=1), dim=-1)
+
+    def _text_tower(self) -> dict[str, Tensor]:
+        """Weights that a head depends on; nothing edits them."""
+        apart = ("visual.", "logit_")
+        return {
+            name: value
+            for name, value in self.weights.tensors.items()
+            if not name.startswith(apart)
+        }
+
+    @functools.cached_property
+    def _text_hash(self) -> str:
+        return hash_tensors(self._text_tower())
 
     def linearize(self, classifier: nn.Module) -> ImageClassifier:
         """The same head over the image encoder's features linearized at θ0.

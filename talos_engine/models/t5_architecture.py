@@ -67,7 +67,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"{path} describes a model of type {kind!r}, which talos does not run",
             "models of transformers must be of type 't5'; folders of open_clip have an "
-            "open_clip_config.json",
+            "open_clip_config.json, and its models on the Hub are named hf-hub:OWNER/NAME",
         )
     return dict(found)
 

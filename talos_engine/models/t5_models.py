@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from talos_engine.artifacts import BaseInfo
-from talos_engine.errors import ModelError, OptionError, first_line
-from talos_engine.hub import hub_problem
+from talos_engine.errors import ArtifactError, ModelError, OptionError
+from talos_engine.models.hub_folder import NEWEST, HubFolder
 from talos_engine.models.names import (
     CHECKPOINT,
     FOLDER,
@@ -32,9 +32,8 @@ from talos_engine.models.t5_architecture import (
     make_tokenizer,
     read_config,
 )
-from talos_engine.models.t5_weights import PICKLED, SAFE, read_weights, weight_names
+from talos_engine.models.t5_weights import read_weights, weight_names, weights_files
 
-NEWEST = "main"
 TRAINING_DEFAULTS = {  # of the paper and its authors' code
     "": {
         "steps": 75_000,
@@ -49,8 +48,6 @@ TRAINING_DEFAULTS = {  # of the paper and its authors' code
     }
 }
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_WEIGHTS = (SAFE, f"{SAFE}.index.json", PICKLED, f"{PICKLED}.index.json")
-_TEXT_FILES = ("*.json", "*.model", "*.txt")
 
 
 def named_spec(name: str, pretrained: str | None) -> ModelSpec | None:
@@ -185,57 +182,36 @@ def write_companions(folder: Path, target: Path) -> None:
 
 
 def _hub_spec(repo: str, revision: str, architecture: Mapping[str, Any] | None = None) -> ModelSpec:
-    def missing(reason: str) -> ModelError:
-        at = "" if revision == NEWEST else f" at {revision}"
-        return ModelError(
-            f"the model {repo}{at} of the Hugging Face Hub is not on this machine, and {reason}",
-            "three ways on: a folder that save_pretrained has written, with --model FOLDER; a "
-            f"machine with network, or a copy of its cache ({_cache_folder()}); an embedded model, "
-            "see talos models",
-        )
-
-    def require() -> None:
-        problem = "" if find_cached(repo, revision) is not None else hub_problem()
-        if problem:
-            raise missing(problem)
-
-    @functools.cache
-    def locate() -> Path:
-        cached = find_cached(repo, revision)
-        if cached is not None:
-            return cached
-        require()
-        try:
-            return _download(repo, revision)
-        except Exception as error:  # of huggingface_hub or the network below
-            raise missing(f"downloading failed: {first_line(error)}") from error
-
-    return make_spec(repo, revision, locate, require=require, architecture=architecture)
+    place = _hub_folder(repo, revision)
+    return make_spec(
+        repo,
+        revision,
+        functools.cache(place.locate),
+        require=place.require,
+        architecture=architecture,
+    )
 
 
 def find_cached(repo: str, revision: str = NEWEST) -> Path | None:
     """The folder of a repository in the hub's cache that has configuration and weights."""
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(repo, CONFIG_FILE, revision=revision)
-    if not isinstance(config, str):
-        return None
-    folder = Path(config).parent
-    return folder if any((folder / name).exists() for name in _WEIGHTS) else None
+    return _hub_folder(repo, revision).find()
 
 
-def _download(repo: str, revision: str) -> Path:
-    """The files of a repository that a T5 model needs, pickles only where there is nothing else."""
-    from huggingface_hub import snapshot_download
+def _hub_folder(repo: str, revision: str) -> HubFolder:
+    return HubFolder(
+        repo,
+        revision,
+        CONFIG_FILE,
+        _has_weights,
+        ("model*.safetensors", "pytorch_model*.bin"),  # pickles where there is nothing else
+        "a folder that save_pretrained has written, with --model FOLDER",
+        "tiny-t5",
+    )
 
-    wanted = [*_TEXT_FILES, "model*.safetensors"]
-    folder = Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
-    if not any(folder.glob("*.safetensors")):
-        snapshot_download(repo, revision=revision, allow_patterns=["pytorch_model*.bin"])
-    return folder
 
-
-def _cache_folder() -> Path:
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
+def _has_weights(folder: Path) -> bool:
+    try:
+        weights_files(folder)
+    except (ArtifactError, ModelError):
+        return False
+    return True

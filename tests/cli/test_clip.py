@@ -194,10 +194,10 @@ from pathlib import Path
 import open_clip, torch
 from PIL import Image
 from safetensors.torch import load_file
-checkpoint, folder = sys.argv[1:]
+name, checkpoint, folder = sys.argv[1:]
 torch.set_num_threads(1)
-model, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32", pretrained=checkpoint)
-tokenizer = open_clip.get_tokenizer("ViT-B-32")
+model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=checkpoint or None)
+tokenizer = open_clip.get_tokenizer(name)
 model.eval()
 with torch.no_grad():
     names = sorted(path.name for path in Path(folder, "test").iterdir())
@@ -251,13 +251,18 @@ def test_all_eight_commands_run_on_vit_b_32(
     profiled = ("--methods", "nonlinear", "--iters", 1, "--batch-size", 4)
     run("profile", *model, *own, *profiled, "-o", "cost.json")
 
-    done = subprocess.run(
-        [sys.executable, "-c", LIBRARY, tmp_path / "merged.safetensors", colours],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    theirs = json.loads(done.stdout)
+    def library(*words: object) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-c", LIBRARY, *map(str, words), colours],
+            capture_output=True, text=True, check=False, cwd=tmp_path,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    theirs = library("ViT-B-32", tmp_path / "merged.safetensors")
+    run("export", "merged.safetensors", *model, "--to", "open_clip", "-o", "exported")
+    assert library(f"local-dir:{tmp_path / 'exported'}", "") == theirs
     labels = [theirs["names"].index(Path(file).parent.name) for file in theirs["files"]]
     predicted = torch.tensor(theirs["logits"]).argmax(1).tolist()
     correct = sum(one == two for one, two in zip(labels, predicted, strict=True))

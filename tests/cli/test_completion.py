@@ -34,7 +34,7 @@ def test_the_functions_return_names_by_their_start() -> None:
     assert complete_tasks("di") == ["digits"]
     assert complete_tasks("mnist") == ["mnist", "mnist-full"]
     assert complete_tasks("zzz") == []
-    assert complete_models("tiny") == ["tiny-clip"]
+    assert complete_models("tiny") == ["tiny-clip", "tiny-t5"]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_the_functions_return_names_by_their_start() -> None:
         ("talos cali", ["calibrate"]),
         ("talos calibrate --task di", ["digits"]),
         ("talos calibrate --task resi", ["resisc45"]),
-        ("talos finetune --model tiny", ["tiny-clip"]),
+        ("talos finetune --model tiny", ["tiny-clip", "tiny-t5"]),
         ("talos negate v --control let", ["letters"]),
         ("talos calibrate --method ra", ["random"]),
         ("talos finetune --method no", ["nonlinear"]),

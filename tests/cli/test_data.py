@@ -138,14 +138,56 @@ WRONG: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "negative limit": (2, "--max-examples", (*PETS, "--data", "{folder}", "--max-examples", "-1")),
     "escaping path": (1, "leaves the folder", (*PETS, "--data", "{escaping}")),
     "missing column": (1, "no column 'label'", (*PETS, "--data", "{columns}")),
+    "missing images": (1, "no column 'image': it has picture, label", (*PETS, "--data", "{pictures}")),
+    "empty class": (1, "dog has no image", (*PETS, "--data", "{hollow}")),
+    "label out of range": (1, "test.csv, row 1 has label 7, outside the 2 classes", (*PETS, "--task-file", "{range}")),
+    "unknown answer": (1, "test.jsonl, row 1 has label 'green', which is none of its answers", ("evaluate", "--model", "{t5}", "--task", "pets", "--data", "{answers}")),
+    "answer out of range": (1, "test.jsonl, row 0 has label 2, outside its 2 answers", ("evaluate", "--model", "{t5}", "--task", "pets", "--data", "{answers2}")),
     "no test split": (1, "no folder 'test'", (*PETS, "--data", "{half}")),
     "too few": (1, "too few to split", (*PETS, "--split", "val", "--data", "{single}")),
 }  # fmt: skip
 
 
+def _more_wrong_data(place: Path) -> dict[str, Path]:
+    (place / "pictures.csv").write_text("picture,label\na.png,0\nb.png,1\n")
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (place / "hollow" / split / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(place / "hollow" / split / "cat" / "0.png")
+        for folder in ("range", "answers", "answers2"):
+            (place / folder).mkdir(exist_ok=True)
+        (place / "range" / f"{split}.csv").write_text("image,label\na.png,0\na.png,7\n")
+        row = {"text": "a", "choices": ["red", "blue"]}
+        for folder, labels in (("answers", ("red", "green")), ("answers2", (2, 0))):
+            lines = [json.dumps({**row, "label": label}) for label in labels]
+            (place / folder / f"{split}.jsonl").write_text("\n".join(lines))
+    (place / "range.toml").write_text(
+        'name = "pets"\nclass_names = ["a", "b"]\n[source]\nkind = "table"\npath = "range"\n'
+    )
+    files = {"pictures": "pictures.csv", "range": "range.toml"}
+    return {
+        name: place / files.get(name, name) for name in (*files, "hollow", "answers", "answers2")
+    }
+
+
+def test_a_class_without_a_test_image_is_told(talos: Callable[..., Any], colours: Path) -> None:
+    for path in (colours / "colours" / "test" / "blue").iterdir():
+        path.unlink()
+    (colours / "colours" / "test" / "blue").rmdir()
+    words = ("evaluate", "--model", "toy-clip", "--task", "colours", "--data", colours / "colours")
+    done = talos(*words)
+    assert done.code == 0, done.err
+    assert "test has no example of 1 of the 3 classes: blue" in done.plain_err
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_data_is_one_message(
-    talos: Callable[..., Any], tmp_path: Path, tmp_path_factory: Any, colours: Path, case: str
+    talos: Callable[..., Any],
+    tmp_path: Path,
+    tmp_path_factory: Any,
+    colours: Path,
+    t5_toys: Any,
+    case: str,
 ) -> None:
     place = tmp_path_factory.mktemp("wrong")
     (place / "empty").mkdir()
@@ -164,6 +206,7 @@ def test_wrong_data_is_one_message(
     (place / "single.toml").write_text("")
     known = {name: place / name for name in ("empty", "escaping", "half")}
     known |= {"typo": place / "typo.toml", "folder": colours / "colours"}
+    known |= _more_wrong_data(place) | {"t5": t5_toys.model()}
     known |= {"columns": place / "columns.csv", "single": place / "single.csv"}
     code, words, command = WRONG[case]
     if case == "too few":

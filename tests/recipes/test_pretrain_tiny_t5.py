@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import ByT5Tokenizer
+from safetensors.torch import load_file, save_file
+from transformers import ByT5Tokenizer, T5Config, T5ForConditionalGeneration
 
 from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS
 
@@ -94,3 +96,66 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert not (broken / "unfinished.safetensors").exists()
     for name in ("model.safetensors", "config.json"):
         assert (broken / name).read_bytes() == (straight / name).read_bytes()
+
+
+@pytest.fixture
+def packing(mixture, monkeypatch: pytest.MonkeyPatch):
+    for name in ("zero_shot", "pack"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import pack
+
+    monkeypatch.setattr(pack, "text_tasks", lambda: ["sums", "entailment"])
+    yield pack
+    for name in ("zero_shot", "pack"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def random_run(folder: Path) -> Path:
+    config = T5Config(
+        vocab_size=259, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4, dropout_rate=0.0,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    record = {
+        "steps": 10, "batch": 4, "lr": 0.001, "warmup": 2, "decay": 3, "weight_decay": 0.01,
+        "encoder_layers": 1, "decoder_layers": 1, "seed": 0, "parameters": 1234, "torch": "2.5",
+        "transformers": "5", "python": "3.10", "sha256": "of another file",
+    }  # fmt: skip
+    (folder / "pretraining.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_packing_halves_the_file_and_fills_the_card(packing, tmp_path: Path) -> None:
+    run, target = random_run(tmp_path / "run"), tmp_path / "package"
+    target.mkdir()
+    (target / "README.md").write_text(f"# A model\n{packing.BEGIN}\nold\n{packing.END}\nend\n")
+    record = packing.pack(run, target)
+    assert json.loads((target / "pretraining.json").read_text()) == record
+    assert record["seed"] == 0
+    stored = load_file(target / "model.safetensors")
+    model = T5ForConditionalGeneration.from_pretrained(run)
+    for name, value in model.named_parameters():
+        assert torch.equal(stored[name], value.half()), name
+    shipped = T5ForConditionalGeneration.from_pretrained(target)
+    assert all(value.dtype == torch.float32 for value in shipped.parameters())
+    card = (target / "README.md").read_text()
+    assert card.startswith("# A model\n")
+    assert card.endswith("\nend\n")
+    assert "old" not in card
+    share = 100 * record["zero_shot"]["sums"]
+    assert f"| `sums` | 25.0 | {share:.1f} |" in card
+    assert "| `entailment` (control) | 50.0 |" in card
+    assert packing.fill(card, record) == card, "filling again changes nothing"
+
+
+def test_packing_refuses_what_half_precision_cannot_hold(packing, tmp_path: Path) -> None:
+    run = random_run(tmp_path / "run")
+    state = load_file(run / "model.safetensors")
+    state["shared.weight"][0, 0] = 1e6
+    save_file(state, run / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SystemExit, match="too large for float16"):
+        packing.pack(run, tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+    with pytest.raises(ValueError, match="lacks"):
+        packing.fill("# no place", {})

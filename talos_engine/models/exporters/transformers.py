@@ -1,4 +1,4 @@
-"""``transformers``: a folder for ``CLIPModel.from_pretrained("FOLDER")`` and its processor."""
+"""``transformers``: a folder for ``from_pretrained`` of ``CLIPModel`` or a T5."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from talos_engine.artifacts import write_json
+from talos_engine.errors import ModelError
 from talos_engine.models.clip_architecture import save_tokenizer
 from talos_engine.models.clip_transformers import to_transformers
 from talos_engine.models.clip_transformers_config import (
@@ -17,10 +18,12 @@ from talos_engine.models.clip_transformers_config import (
 from talos_engine.models.exporting import (
     CLIP,
     EXPORTERS,
+    T5,
     ExporterEntry,
     ExportSource,
     write_weights,
 )
+from talos_engine.models.t5_models import write_companions
 
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
@@ -41,6 +44,23 @@ def write_clip(source: ExportSource, folder: Path) -> str:
         _write_bpe(folder, text.get("context_length", 77))
     write_weights(folder / "model.safetensors", to_transformers(source.weights.tensors))
     return 'transformers.CLIPModel.from_pretrained("FOLDER")'
+
+
+def write_t5(source: ExportSource, folder: Path) -> str:
+    """Write a T5 model, with the configuration and tokenizer of the folder that it came from.
+
+    Raises:
+        ModelError: nobody knows that folder.
+    """
+    weights = source.weights
+    if weights.folder is None:
+        raise ModelError(
+            f"the configuration and tokenizer of {weights.info.name} lie in its folder",
+            "pass that folder with --model",
+        )
+    write_companions(weights.folder, folder)
+    write_weights(folder / "model.safetensors", weights.tensors)
+    return 'transformers.T5ForConditionalGeneration.from_pretrained("FOLDER")'
 
 
 def _write_bpe(folder: Path, context_length: int) -> None:
@@ -67,4 +87,4 @@ def _write_bpe(folder: Path, context_length: int) -> None:
     write_json(folder / "tokenizer_config.json", settings, force=False)
 
 
-EXPORTERS.register("transformers")(ExporterEntry("transformers", {CLIP: write_clip}))
+EXPORTERS.register("transformers")(ExporterEntry("transformers", {CLIP: write_clip, T5: write_t5}))

@@ -83,13 +83,13 @@ def test_what_a_label_may_be(tmp_path: Path, gold: list[Any], keys: str) -> None
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"gold": 2}, "row 1: has label 2, outside its 2 answers"),
-        ({"gold": -1}, "row 1: has label -1"),
+        ({"gold": 2}, "row 1 has label 2, outside its 2 answers"),
+        ({"gold": -1}, "row 1 has label -1, which is none"),
         ({"gold": None}, "row 1: there is no label"),
         ({"q": ""}, "row 1: 'q' is empty"),
         ({"q": None}, "row 1: 'q' is empty"),
         ({"b": None}, "row 1: 'b' is empty"),
-        ({"b": "  "}, "row 1: has an empty answer"),
+        ({"b": "  "}, "row 1 has an empty answer"),
     ],
 )
 def test_a_bad_row_is_named_or_skipped(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from talos_engine.workflows.add import AddRequest, add_vectors
 from talos_engine.workflows.calibrate import CalibrateRequest, calibrate
 from talos_engine.workflows.disentangle import DisentangleRequest, disentangle
 from talos_engine.workflows.evaluate import EvaluateRequest, evaluate
+from talos_engine.workflows.export import ExportRequest, export
 from talos_engine.workflows.finetune import FinetuneRequest, finetune
 from talos_engine.workflows.negate import NegateRequest, negate_vector
 from talos_engine.workflows.opening import Common
@@ -255,6 +257,39 @@ def test_what_is_there_is_kept(t5_toys: Any, tmp_path: Path) -> None:
             FinetuneRequest(model, "colour", "nonlinear", mine, training=training, common=forced)
         )
     assert (mine / "thesis.txt").exists()
+
+
+def test_an_exported_model_is_what_the_library_loads(t5_toys: Any, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+    from transformers import T5ForConditionalGeneration
+
+    model = t5_toys.model("sharded")
+    checkpoint, vector = tuned(model, tmp_path / "c.ckpt"), tmp_path / "v"
+    make_vector(VectorRequest(checkpoint, vector, common=COMMON, model=model))
+    expected = library_accuracy(checkpoint, t5_toys.data("colour"))
+    for name, path, base in (("a", checkpoint, None), ("b", vector, model)):
+        done = export(ExportRequest("transformers", tmp_path / name, path, base))
+        assert "T5ForConditionalGeneration" in done.loads
+        assert library_accuracy(tmp_path / name, t5_toys.data("colour")) == expected
+        stored = load_file(tmp_path / name / "model.safetensors")
+        loaded = T5ForConditionalGeneration.from_pretrained(tmp_path / name)
+        for key, value in read_checkpoint(checkpoint).tensors.items():
+            assert torch.equal(value, stored[key]), "bit for bit"
+            assert torch.equal(value, loaded.get_parameter(key))
+    with pytest.raises(OptionError, match="cannot be exported to open_clip"):
+        export(ExportRequest("open_clip", tmp_path / "d", checkpoint))
+
+
+def test_dropout_of_the_configuration_is_off_and_kept(t5_toys: Any, tmp_path: Path) -> None:
+    stored = []
+    for rate in (0.0, 0.9):
+        model = Path(shutil.copytree(t5_toys.model(), tmp_path / f"{rate}"))
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps({**config, "dropout_rate": rate}))
+        path = tuned(str(model), tmp_path / f"{rate}.ckpt")
+        assert json.loads((path / "config.json").read_text())["dropout_rate"] == rate
+        stored.append(read_checkpoint(path).tensors)
+    assert all(torch.equal(stored[0][key], stored[1][key]) for key in stored[0])
 
 
 def sharded(checkpoint: Checkpoint, out: Path, package: Any, **more: Any) -> None:

@@ -1,0 +1,114 @@
+"""A model's repository on the Hugging Face Hub as a folder: from the cache, or downloaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from talos_engine.errors import ModelError, first_line
+from talos_engine.hub import hub_problem
+
+NEWEST = "main"
+TEXT_FILES = ("*.json", "*.model", "*.txt")
+
+
+@dataclass(frozen=True)
+class HubFolder:
+    """A repository with a model.
+
+    Args:
+        repo: ``OWNER/NAME``.
+        revision: A commit, tag or branch.
+        config_file: Name of the configuration, without which it is no such model.
+        has_weights: Whether a folder has all weights of the model.
+        weights: Patterns of weights files, in the order in which they are wanted: the next ones
+            are fetched only where those before are not there.
+        own_copy: How the user names a copy of their own.
+        embedded: The embedded model that could do instead.
+    """
+
+    repo: str
+    revision: str
+    config_file: str
+    has_weights: Callable[[Path], bool]
+    weights: Sequence[str]
+    own_copy: str
+    embedded: str
+
+    def find(self) -> Path | None:
+        """The folder in the cache that has configuration and weights; asks no network."""
+        from huggingface_hub import try_to_load_from_cache
+
+        config = None
+        with suppress(ValueError):  # a name that is none
+            config = try_to_load_from_cache(self.repo, self.config_file, revision=self.revision)
+        if not isinstance(config, str):
+            return None
+        folder = Path(config).parent
+        return folder if self.has_weights(folder) else None
+
+    def require(self) -> None:
+        """Raise unless the folder is in the cache or the hub answers.
+
+        Raises:
+            ModelError: it cannot be had; says why and the ways on.
+        """
+        problem = "" if self.find() is not None else hub_problem()
+        if problem:
+            raise self._missing(problem)
+
+    def locate(self) -> Path:
+        """The folder, downloaded where it is not in the cache.
+
+        Raises:
+            ModelError: it cannot be had, or is no such model.
+        """
+        cached = self.find()
+        if cached is not None:
+            return cached
+        self.require()
+        try:
+            folder = self._download()
+        except Exception as error:  # of huggingface_hub or the network below
+            raise self._missing(f"downloading failed: {first_line(error)}") from error
+        if not (folder / self.config_file).is_file():
+            raise ModelError(
+                f"the repository {self.repo} of the Hugging Face Hub has no {self.config_file}",
+                "models of open_clip are named hf-hub:OWNER/NAME, models of T5 OWNER/NAME",
+            )
+        if not self.has_weights(folder):
+            raise ModelError(
+                f"the repository {self.repo} of the Hugging Face Hub has no weights that talos "
+                f"reads: {', '.join(self.weights)}"
+            )
+        return folder
+
+    def _download(self) -> Path:
+        from huggingface_hub import snapshot_download
+
+        first, *others = self.weights
+        wanted = [self.config_file, *TEXT_FILES, first]
+        folder = Path(snapshot_download(self.repo, revision=self.revision, allow_patterns=wanted))
+        for pattern in others:
+            if self.has_weights(folder):
+                break
+            snapshot_download(self.repo, revision=self.revision, allow_patterns=[pattern])
+        return folder
+
+    def _missing(self, reason: str) -> ModelError:
+        at = "" if self.revision == NEWEST else f" at {self.revision}"
+        return ModelError(
+            f"the model {self.repo}{at} of the Hugging Face Hub is not on this machine, and "
+            f"{reason}",
+            f"three ways on: {self.own_copy}; a machine with network, or a copy of its cache "
+            f"({cache_folder()}); --model {self.embedded}, which ships with talos",
+        )
+
+
+def cache_folder() -> Path:
+    """Where copies from the hub are kept."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)

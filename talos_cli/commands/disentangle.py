@@ -34,12 +34,37 @@ def disentangle(
     plot: Annotated[
         Path | None, typer.Option(help="Draw a heatmap into this PNG.", callback=options.png)
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="Processes that share the grid, each with --threads threads; the result has the "
+            "same bytes.",
+        ),
+    ] = 1,
+    checkpoint_every: Annotated[
+        int,
+        typer.Option(
+            help="Models of the grid between saves of what is measured beside the output, for "
+            "--resume; 0: none."
+        ),
+    ] = 0,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with an interrupted run of the same command, if there is one; "
+            "the result has the same bytes.",
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON file.")] = Path("xi.json"),
     shared: Shared,
 ) -> None:
     """Measure the disentanglement error of two task vectors over a grid of coefficients."""
     from talos_engine.workflows.disentangle import DisentangleRequest
     from talos_engine.workflows.disentangle import disentangle as run
+    from talos_engine.workflows.unfinished import Persistence
 
     request = DisentangleRequest(
         vectors=vectors,
@@ -50,6 +75,8 @@ def disentangle(
         reach=reach,
         points=points,
         plot=plot,
+        jobs=jobs,
+        kept=Persistence(checkpoint_every, resume),
         common=shared.common(),
     )
     terminal = shared.terminal
@@ -67,6 +94,10 @@ def disentangle(
         from talos_cli.plots import draw_disentanglement
 
         draw_disentanglement(result.tasks, found, plot, force=shared.force)
+    if result.first:
+        terminal.note(f"went on after {result.first} models of the grid")
+    elif resume:
+        terminal.note("there was no interrupted run to go on with: this one began anew")
     terminal.note(
         f"mean disentanglement error {mean:.3f} (0 to 2) over {len(found.coefs)}×"
         f"{len(found.coefs)} coefficients in [-{reach:g}, {reach:g}]"
@@ -79,5 +110,6 @@ def disentangle(
             "mean_error": mean,
             "max_error": max(flat),
             "points": dict(found.points),
+            "resumed_at": result.first,
         },
     )

@@ -54,10 +54,15 @@ def _worker(
     try:
         with use_data(data):
             sender.send(work(*arguments))
-    except TalosError as error:
-        sender.send(error)
     except Exception as error:  # the parent reports it; a traceback here would reach the terminal
-        told = str(error).strip().split("\n")[0]
-        sender.send(DeviceError(f"measuring failed: {type(error).__name__}: {told}"))
+        sender.send(as_talos_error(error))
     finally:
         sender.close()
+
+
+def as_talos_error(error: Exception) -> TalosError:
+    """The error itself, or what tells of an unforeseen one in a process without a terminal."""
+    if isinstance(error, TalosError):
+        return error
+    told = str(error).strip().split("\n")[0]
+    return DeviceError(f"measuring failed: {type(error).__name__}: {told}")

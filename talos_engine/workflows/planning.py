@@ -216,7 +216,7 @@ def plan_disentangle(request: DisentangleRequest) -> Plan:
             "grid_points": request.grid**2,
             "examples": sum(points),
             "predictions": request.grid * (request.grid + 1) * sum(points),
-            "memory_bytes": _evaluation_memory(skeleton) + _vector_memory(vectors),
+            "memory_bytes": request.jobs * (_evaluation_memory(skeleton) + _vector_memory(vectors)),
             "disk_bytes": 40 * request.grid**2,
         }
     )

@@ -1,4 +1,4 @@
-"""Fine-tuning runs that were interrupted: where their state lies, and which run may go on with it.
+"""Runs that were interrupted: where their state lies, and which run may go on with it.
 
 A state belongs to one run: the same base, data, seed and options, on the same kind of device with
 the same number of threads, so that the result has the same bits as that of a run that was never
@@ -138,20 +138,50 @@ def make_keeping(
     if not kept.checkpoint_every and not kept.resume:
         return None
     path = resume_path(out)
-    computed = {"device": runtime.device.type, "threads": torch.get_num_threads()}
-    own = replace(header, kind="resume", config={**header.config, **computed})
+    own = state_header(header, runtime)
 
     def save(state: TrainState) -> None:
         counts = {"step": state.step, **state.stopping}
         write_resume(path, ResumeState(own, counts, dict(state.tensors)))
 
-    start = None
-    if kept.resume and path.exists():
-        found = read_resume(path)
-        _check_same_run(path, found.header, own)
-        start = _unpack(path, found, COUNTS if stops_early else ())
-    told = f"{path} keeps what was done: the same command with --resume goes on"
-    return Keeping(save, told, kept.checkpoint_every, start)
+    found = find_state(out, own) if kept.resume else None
+    start = None if found is None else _unpack(path, found, COUNTS if stops_early else ())
+    return Keeping(save, tell_kept(out), kept.checkpoint_every, start)
+
+
+def state_header(header: Header, runtime: Runtime) -> Header:
+    """The header of the states of a run, which also tells where it computes.
+
+    Args:
+        header: Everything else that changes the run's tensors.
+        runtime: Where it computes.
+    """
+    computed = {"device": runtime.device.type, "threads": torch.get_num_threads()}
+    return replace(header, kind="resume", config={**header.config, **computed})
+
+
+def find_state(out: Path, own: Header) -> ResumeState | None:
+    """The state that an unfinished run has left, if it has left one.
+
+    Args:
+        out: What the run makes.
+        own: As ``state_header`` makes it.
+
+    Raises:
+        ArtifactError: the state cannot be read.
+        MismatchError: it is of another run; says in what they differ.
+    """
+    path = resume_path(out)
+    if not path.exists():
+        return None
+    found = read_resume(path)
+    _check_same_run(path, found.header, own)
+    return found
+
+
+def tell_kept(out: Path) -> str:
+    """What whoever interrupts a run that keeps its state should know."""
+    return f"{resume_path(out)} keeps what was done: the same command with --resume goes on"
 
 
 @contextmanager

@@ -95,10 +95,11 @@ class Crew(Generic[Question, Reply]):
                 question = waiting.popleft()
                 yield question, self._answer(question)
             busy = [theirs for theirs, count in asked.items() if count]
-            for theirs in connection.wait(busy, 0 if waiting else None) if busy else ():
-                assert isinstance(theirs, Connection)
-                asked[theirs] -= 1
-                yield self._receive(theirs)
+            ready = connection.wait(busy, 0 if waiting else None) if busy else []
+            for answered in busy:
+                if answered in ready:
+                    asked[answered] -= 1
+                    yield self._receive(answered)
 
     def _ask(self, theirs: Connection, question: Question) -> None:
         with suppress(OSError):  # it has ended: what it said last is read below

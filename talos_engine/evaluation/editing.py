@@ -16,7 +16,7 @@ from talos_engine.evaluation.accuracy import (
     normalize_accuracy,
 )
 from talos_engine.evaluation.coefficients import CurvePoint, choose_highest, choose_lowest
-from talos_engine.merging.ops import apply_delta
+from talos_engine.merging.ops import apply_terms
 from talos_engine.models.spec import Backbone
 from talos_engine.progress import Progress, silent
 
@@ -35,12 +35,16 @@ class EditedEncoder:
 
     def __post_init__(self) -> None:
         mps = self.runtime.device.type == "mps"  # has no float64, in which edits are computed
-        home = torch.device("cpu") if mps else self.runtime.device
+        self._home = torch.device("cpu") if mps else self.runtime.device
         self._theta0 = {
-            name: value.detach().to(home, copy=True)
+            name: value.detach().to(self._home, copy=True)
             for name, value in self.backbone.encoder_state().items()
         }
         self._changed: set[str] = set()
+
+    def place(self, difference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A difference where edits are computed, so that setting it again moves no data."""
+        return {name: value.to(self._home) for name, value in difference.items()}
 
     def set(self, terms: Sequence[tuple[float, Mapping[str, Tensor]]]) -> None:
         """Set the encoder to ``θ0 + Σ α·Δ``, the sum taken in float64 and rounded once.
@@ -51,10 +55,8 @@ class EditedEncoder:
         names = {name for _, deltas in terms for name in deltas}
         values = {name: self._theta0[name] for name in self._changed - names}
         for name in names:
-            total = sum(coef * deltas[name] for coef, deltas in terms if name in deltas)
-            assert isinstance(total, Tensor)
-            theta0 = self._theta0[name]
-            values[name] = apply_delta(theta0, total.to(theta0.device), 1.0)
+            own = [(coef, deltas[name].to(self._home)) for coef, deltas in terms if name in deltas]
+            values[name] = apply_terms(self._theta0[name], own)
         self._changed = names
         self.backbone.set_weights(values)
 
@@ -102,9 +104,10 @@ def search_addition(
         encoder.set([(1.0, singles[task.name])])
         reference[task.name] = measure_accuracy(task, encoder.runtime).value
     curve = []
+    placed = encoder.place(merged)
     for done, coef in enumerate(grid):
         progress("searching the coefficient", done, len(grid))
-        encoder.set([(coef, merged)])
+        encoder.set([(coef, placed)])
         found = {task.name: measure_accuracy(task, encoder.runtime).value for task in tasks}
         curve.append(CurvePoint(coef, found, normalize_accuracy(found, reference)))
     progress("searching the coefficient", len(grid), len(grid))
@@ -136,9 +139,10 @@ def search_negation(
     before = measure_accuracy(control, encoder.runtime)
     least = Decimal(repr(float(keep))) * before.correct  # exact: 7 of 100 is 0.07
     curve = []
+    placed = encoder.place(difference)
     for done, coef in enumerate(grid):
         progress("searching the coefficient", done, len(grid))
-        encoder.set([(-coef, difference)])
+        encoder.set([(-coef, placed)])
         kept = measure_accuracy(control, encoder.runtime)
         forgotten = measure_accuracy(target, encoder.runtime).value
         feasible = kept.correct >= least or coef == 0

@@ -160,7 +160,7 @@ class Scheduler:
         return None
 
     def _words(self, step: Step, *, goes_on: bool) -> list[str]:
-        """The command line; a training run that was interrupted in the same state is resumed."""
+        """The command line; one that keeps its state and was interrupted is resumed."""
         words = step.command.split()
         for word in step.words:
             if isinstance(word, ChosenWord):

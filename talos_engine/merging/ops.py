@@ -153,10 +153,26 @@ def apply_delta(theta0: Tensor, delta: Tensor, coef: float) -> Tensor:
         delta: Float64 combination of task vectors, same shape and device.
         coef: α.
     """
+    return apply_terms(theta0, [(coef, delta)])
+
+
+def apply_terms(theta0: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """``θ0 + Σ coef · Δ``, summed in this order in float64 and rounded once to θ0's dtype.
+
+    Where the sum is zero, θ0 keeps its bits.
+
+    Args:
+        theta0: Pre-trained parameter.
+        terms: At least one pair of α and a float64 Δ of θ0's shape and device.
+    """
     result = torch.empty_like(theta0, memory_format=torch.contiguous_format)
-    blocks = (each.reshape(-1).split(_BLOCK) for each in (theta0, delta, result))
-    for start, change, moved in zip(*blocks, strict=True):
-        step = change * coef
+    size = _BLOCK if theta0.device.type == "cpu" else max(1, theta0.numel())
+    changes = (delta for _, delta in terms)
+    blocks = (each.reshape(-1).split(size) for each in (theta0, result, *changes))
+    for start, moved, *parts in zip(*blocks, strict=True):
+        step = parts[0] * terms[0][0]
+        for (coef, _), part in zip(terms[1:], parts[1:], strict=True):
+            step += part * coef
         moved.copy_(start + step)
         if _has_negative_zero(start):  # the only numbers that adding 0.0 would change
             torch.where(step == 0, start, moved, out=moved)

@@ -163,9 +163,10 @@ def _open(request: DisentangleRequest) -> _Opened:
         check_encoder_only(touched_names([vector]), session.backbone.structure, str(path))
     seed = derive_seed(request.common.seed, "disentanglement points")
     evaluation = vectors_evaluation(request.vectors, [each.header for each in vectors], weights)
+    encoder = EditedEncoder(session.backbone, session.runtime)
     models = GridModels(
-        EditedEncoder(session.backbone, session.runtime),
-        [dense_changes(vector) for vector in vectors],
+        encoder,
+        [encoder.place(dense_changes(vector)) for vector in vectors],
         [session.evaluation_task(name, "test", request.points, seed, evaluation) for name in names],
         equispaced(request.grid, request.reach),
     )

@@ -208,6 +208,7 @@ def plan_prune(request: PruneRequest) -> Plan:
 def plan_disentangle(request: DisentangleRequest) -> Plan:
     """Grid points, examples and memory of a disentanglement map."""
     check_disentangle(request)
+    check_persistence(request.out, request.kept, force=request.common.force)
     vectors, skeleton = _open_vectors(request.vectors, request.model, request.common.pretrained)
     tasks = choose_tasks(request, [vector.header.task for vector in vectors])
     points = [min(request.points, len(load_split(find_task(name), "test"))) for name in tasks]

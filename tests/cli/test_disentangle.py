@@ -19,7 +19,7 @@ from talos_engine.artifacts import Header, TaskVector, make_entry, write_vector
 from talos_engine.models.loading import load_weights
 
 LIMIT_S = 240  # generous: a broken command must not hang the suite
-GRID = ("--grid", "3", "--points", "24", "--threads", "1", "--device", "cpu")
+GRID = ("--grid", "3", "--points", "12", "--threads", "1", "--device", "cpu")
 
 
 def write_vectors(folder: Path) -> list[str]:
@@ -64,6 +64,7 @@ def test_two_processes_killed_and_resumed_give_the_bytes_of_one(
     assert not alive, "they end with the one that started them"
     assert any(other.pid for other in gone), "another process shared the grid"
     assert not (tmp_path / "two.json").exists()
+    words[words.index("--jobs") + 1] = "1"  # whose number may change
     done = talos(*words, "--resume", "-o", "two.json", "--json")
     assert done.code == 0
     assert 0 < json.loads(done.out)["resumed_at"] < 15
@@ -76,7 +77,7 @@ def test_two_processes_killed_and_resumed_give_the_bytes_of_one(
     ("words", "told"),
     [
         (("--jobs", "0"), "--jobs"),
-        (("--jobs", "two"), "two"),
+        (("--jobs", "two"), "--jobs"),
         (("--checkpoint-every", "-1"), "--checkpoint-every"),
     ],
     ids=" ".join,

@@ -54,6 +54,7 @@ from talos_engine.artifacts.tensor_folder import (
 from talos_engine.artifacts.tensors import hash_tensors
 from talos_engine.artifacts.vector import (
     BITS_OF,
+    RANGE_ENTRIES,
     TaskVector,
     VectorEntry,
     VectorPiece,
@@ -69,6 +70,7 @@ __all__ = [
     "LINEARIZED",
     "METRICS_SCHEMA",
     "PLAIN",
+    "RANGE_ENTRIES",
     "SCHEMA",
     "BaseInfo",
     "Checkpoint",

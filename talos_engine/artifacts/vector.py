@@ -19,6 +19,9 @@ from talos_engine.errors import ArtifactError, MismatchError
 
 Sparse: TypeAlias = Literal["auto", "always", "never"]
 
+RANGE_ENTRIES = 2**16
+"""Entries that are worked on together, so that what lies between stays in the cache."""
+
 # Floating-point dtypes whose changes can be kept, with integers of the same width.
 BITS_OF = {
     torch.float16: torch.int16,
@@ -30,10 +33,10 @@ BITS_OF = {
 
 @dataclass(frozen=True, eq=False)
 class VectorPiece:
-    """The changes within a range of a tensor's entries.
+    """The changes within a range of a tensor's entries, of ``RANGE_ENTRIES`` but for the last.
 
     Args:
-        start: Flat position of the first entry of the range.
+        start: Flat position of the first entry of the range, a multiple of ``RANGE_ENTRIES``.
         stop: Flat position after the last one.
         positions: int64, shape (k,), strictly increasing, counted from ``start``; ``None`` where
             every entry of the range has a change.
@@ -78,8 +81,20 @@ class VectorEntry:
         return int(torch.count_nonzero(self.values))
 
     def pieces(self) -> Iterator[VectorPiece]:
-        """The changes, all in one piece."""
-        yield VectorPiece(0, self.numel, self.index, self.values.reshape(-1))
+        """The changes in flat order, those of one range at a time; see ``VectorPiece``."""
+        values = self.values.reshape(-1)
+        starts = range(0, self.numel, RANGE_ENTRIES)
+        if self.index is None:
+            for start in starts:
+                stop = min(start + RANGE_ENTRIES, self.numel)
+                yield VectorPiece(start, stop, None, values[start:stop])
+            return
+        edges = torch.tensor([*starts, self.numel])
+        cuts = torch.searchsorted(self.index, edges).tolist()
+        for start, begin, end in zip(starts, cuts, cuts[1:], strict=False):
+            stop = min(start + RANGE_ENTRIES, self.numel)
+            if begin < end:
+                yield VectorPiece(start, stop, self.index[begin:end] - start, values[begin:end])
 
     def dense(self) -> torch.Tensor:
         """The change of every entry, in the tensor's shape and the dtype of ``values``."""
@@ -127,6 +142,10 @@ class TaskVector:
             KeyError: it is not changed.
         """
         return self.entries[name].pieces()
+
+    def stored_bytes(self, name: str) -> int:  # noqa: ARG002
+        """How much more memory ``pieces`` of parameter ``name`` hold while they are taken: none."""
+        return 0
 
 
 def make_entry(

@@ -90,6 +90,13 @@ class VectorFile:
             raise CorruptFileError(f"{self._file.path}: tensor {name!r} {problem}")
         yield from split_bitmap(bits, values, slot.numel)
 
+    def stored_bytes(self, name: str) -> int:
+        """How much memory ``pieces`` of parameter ``name`` hold while they are taken."""
+        slot, specs = self._slots[name], self._file.specs
+        parts = ("", "values", "bits", "index", "fix_index", "fix_values")
+        keys = {key for part in parts if (key := slot.key(part)) in specs}
+        return sum(specs[key].nbytes for key in keys)
+
     def read(self) -> TaskVector:
         """The whole vector.
 

@@ -51,6 +51,10 @@ class VectorSource(Protocol):
         """The change of one tensor, range by range in flat order, for what takes no more."""
         ...
 
+    def stored_bytes(self, name: str) -> int:
+        """How much memory ``pieces`` hold while they are taken."""
+        ...
+
 
 @dataclass(frozen=True)
 class Merge:

@@ -26,7 +26,7 @@ from talos_engine.artifacts import (
     restore,
 )
 from talos_engine.errors import OptionError
-from talos_engine.merging.ops import apply_delta, listed_names
+from talos_engine.merging.ops import apply_combined, listed_names
 from talos_engine.merging.spec import Combine, MergeEntry
 from talos_engine.models.loading import OpenBase, open_base
 from talos_engine.models.spec import BaseWeights
@@ -151,7 +151,7 @@ def choose_edit(method: MergeEntry, inputs: MergeInputs, combine: Combine, coef:
     alone = method.exact_for_one and not others and coef == 1.0
     if alone and inputs.weights.info.hash == first.header.base.hash:
         return lambda name, theta0: restore(theta0, first.entry(name))
-    return lambda name, theta0: apply_delta(theta0, combine(name), coef)
+    return lambda name, theta0: apply_combined(theta0, combine, name, coef)
 
 
 def write_edited(

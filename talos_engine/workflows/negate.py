@@ -13,7 +13,7 @@ from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
 from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
 from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_negation
-from talos_engine.merging.ops import apply_delta
+from talos_engine.merging.ops import apply_combined
 from talos_engine.merging.spec import MERGE_METHODS, Combine, MergeContext, MergeEntry
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.bases import check_encoder_only
@@ -150,7 +150,7 @@ def _write(
     write_edited(
         request.out,
         inputs,
-        lambda name, theta0: apply_delta(theta0, found.part(name), -coef),
+        lambda name, theta0: apply_combined(theta0, found.part, name, -coef),
         header={
             "method": f"negate:{request.method}",
             "config": {

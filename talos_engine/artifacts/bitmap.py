@@ -63,9 +63,9 @@ def _count_bits(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Set bits of every eight bytes."""
     padded = packed if len(packed) % 8 == 0 else np.pad(packed, (0, -len(packed) % 8))
     if hasattr(np, "bitwise_count"):
-        counts: NDArray[np.int64] = np.bitwise_count(padded.view(np.uint64)).astype(np.int64)
-        return counts
-    return _SET_BITS[padded].reshape(-1, 8).sum(axis=1, dtype=np.int64)  # numpy 1
+        return np.bitwise_count(padded.view(np.uint64)).astype(np.int64)
+    counts: NDArray[np.int64] = _SET_BITS[padded].reshape(-1, 8).sum(axis=1, dtype=np.int64)
+    return counts  # numpy 1
 
 
 def bitmap_problem(

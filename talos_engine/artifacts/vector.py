@@ -22,6 +22,9 @@ Sparse: TypeAlias = Literal["auto", "always", "never"]
 RANGE_ENTRIES = 2**16
 """Entries that are worked on together, so that what lies between stays in the cache."""
 
+SLICE_ENTRIES = 2**18
+"""The same where counting them has a price of its own."""
+
 # Floating-point dtypes whose changes can be kept, with integers of the same width.
 BITS_OF = {
     torch.float16: torch.int16,
@@ -143,6 +146,14 @@ class TaskVector:
         """
         return self.entries[name].pieces()
 
+    def values(self, name: str) -> Iterator[torch.Tensor]:
+        """The stored changes of parameter ``name`` in flat order, without their positions.
+
+        Raises:
+            KeyError: it is not changed.
+        """
+        yield from self.entries[name].values.reshape(-1).split(SLICE_ENTRIES)
+
     def stored_bytes(self, name: str) -> int:  # noqa: ARG002
         """How much more memory ``pieces`` of parameter ``name`` hold while they are taken: none."""
         return 0
@@ -236,14 +247,8 @@ def entry_problem(entry: VectorEntry) -> str:
     if tuple(values.shape) != (count,) or fixes.shape != entry.fix_index.shape:
         return "has other numbers of values than of positions"
     for index in (entry.index, entry.fix_index):
-        if index is None or not index.numel():
-            continue
-        if index.dtype != torch.int64 or index.ndim != 1:
-            return "has positions that are not a row of int64"
-        if int(index[0]) < 0 or int(index[-1]) >= entry.numel:
-            return "has positions out of range"
-        if not bool((index[1:] > index[:-1]).all()):
-            return "has positions that do not increase"
+        if index is not None and (problem := _positions_problem(index, entry.numel)):
+            return problem
     if entry.index is not None and len(fixes):
         near = torch.searchsorted(entry.index, entry.fix_index).clamp(max=count - 1)
         if not count or not torch.equal(entry.index[near], entry.fix_index):
@@ -251,6 +256,24 @@ def entry_problem(entry: VectorEntry) -> str:
     if not is_finite(values) or not is_finite(fixes):
         return "holds NaN or Inf"
     return ""
+
+
+def fixes_problem(index: torch.Tensor, values: torch.Tensor, numel: int) -> str:
+    """What is wrong with the fixes of a dense entry; see ``entry_problem``."""
+    if values.shape != index.shape:
+        return "has other numbers of values than of positions"
+    problem = _positions_problem(index, numel)
+    return problem or ("" if is_finite(values) else "holds NaN or Inf")
+
+
+def _positions_problem(index: torch.Tensor, numel: int) -> str:
+    if not index.numel():
+        return ""
+    if index.dtype != torch.int64 or index.ndim != 1:
+        return "has positions that are not a row of int64"
+    if int(index[0]) < 0 or int(index[-1]) >= numel:
+        return "has positions out of range"
+    return "" if bool((index[1:] > index[:-1]).all()) else "has positions that do not increase"
 
 
 def value_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -15,7 +15,10 @@ import torch
 from torch import Tensor
 
 from talos_engine.artifacts import BITS_OF, RANGE_ENTRIES, TaskVector, VectorEntry, VectorPiece
-from talos_engine.merging.spec import Combine, Merge, VectorSource
+from talos_engine.merging.spec import Combine, Merge, RangeCombine, VectorSource
+
+_HELD_BYTES = 12
+"""For each entry of a tensor: its sum in float64, and a change in float32."""
 
 Process: TypeAlias = Callable[[int, str, Tensor], Tensor]
 
@@ -108,27 +111,21 @@ class ChangeSum:
         return total if self.divisor == 1 else total / self.divisor
 
     def ranges(self, name: str) -> Iterator[Tensor]:
-        """The same range by range in flat order; each is overwritten by the next one.
+        """The same range by range in flat order, see ``by_ranges``; each is overwritten next.
 
-        What stays in the processor's cache takes a third of the time, at the price of the entries
-        of all vectors in memory as they are stored. Where these are larger than the sum, that is
-        made at once instead.
+        Where the stored entries of all vectors are too large, the whole is made at once instead.
         """
-        numel = math.prod(shape_of(self.vectors, name))
-        stored = sum(vector.stored_bytes(name) for _, vector in self._listing(name))
-        if stored > numel * torch.float64.itemsize:
+        chosen = [vector for _, vector in self._listing(name)]
+        weights = [weight for weight, _ in self._listing(name)]
+        if not fits_ranges(chosen, name):
             yield from self(name).view(-1).split(RANGE_ENTRIES)
             return
-        streams = [(weight, vector.pieces(name)) for weight, vector in self._listing(name)]
-        heads = [next(pieces, None) for _, pieces in streams]
+        numel = math.prod(shape_of(self.vectors, name))
         total = torch.empty(min(numel, RANGE_ENTRIES), dtype=torch.float64)
-        for start in range(0, max(1, numel), RANGE_ENTRIES):
-            part = total[: numel - start].zero_()
-            for at, (weight, pieces) in enumerate(streams):
-                head = heads[at]
-                if head is not None and head.start == start:
-                    _add_piece(part, weight, head)
-                    heads[at] = next(pieces, None)
+        for count, pieces in by_ranges(chosen, name, numel):
+            part = total[:count].zero_()
+            for position, piece in pieces:
+                _add_piece(part, weights[position], piece)
             if self.divisor != 1:
                 part /= self.divisor
             yield part
@@ -136,6 +133,50 @@ class ChangeSum:
     def _listing(self, name: str) -> list[tuple[float, VectorSource]]:
         pairs = enumerate(zip(self.weights, self.vectors, strict=True))
         return [pair for at, pair in pairs if name in pair[1].shapes and self.only in (None, at)]
+
+
+def fits_ranges(vectors: Sequence[VectorSource], name: str) -> bool:
+    """Whether the stored entries of all vectors take no more memory than a sum and one entry."""
+    numel = math.prod(shape_of(vectors, name)) if vectors else 0
+    stored = sum(vector.stored_bytes(name) for vector in vectors if name in vector.shapes)
+    return stored <= numel * _HELD_BYTES
+
+
+def by_ranges(
+    vectors: Sequence[VectorSource], name: str, numel: int
+) -> Iterator[tuple[int, list[tuple[int, VectorPiece]]]]:
+    """Changes of one tensor by all vectors, range after range in flat order.
+
+    What is made of a range stays in the processor's cache, at the price of all vectors' entries in
+    memory as they are stored (see ``fits_ranges``).
+
+    Args:
+        vectors: The vectors; those that do not list the tensor are passed over.
+        name: The tensor.
+        numel: Number of its entries.
+
+    Yields:
+        Number of entries of the range, and the changes there with the vectors' positions. There is
+        at least one range.
+    """
+    streams = {at: each.pieces(name) for at, each in enumerate(vectors) if name in each.shapes}
+    heads = {at: next(pieces, None) for at, pieces in streams.items()}
+    for start in range(0, max(1, numel), RANGE_ENTRIES):
+        found = []
+        for at, head in heads.items():
+            if head is not None and head.start == start:
+                found.append((at, head))
+                heads[at] = next(streams[at], None)
+        yield min(RANGE_ENTRIES, numel - start), found
+
+
+def piece_change(piece: VectorPiece, count: int) -> Tensor:
+    """τ in a range of so many entries, float64 of shape (count,)."""
+    if piece.positions is None:
+        return piece.values.double()
+    change = torch.zeros(count, dtype=torch.float64)
+    change[piece.positions] = piece.values.double()
+    return change
 
 
 def parts_of(vectors: Sequence[VectorSource], weights: Sequence[float]) -> tuple[Combine, ...]:
@@ -206,7 +247,7 @@ def apply_delta(theta0: Tensor, delta: Tensor, coef: float) -> Tensor:
 
 def apply_combined(theta0: Tensor, combine: Combine, name: str, coef: float) -> Tensor:
     """``apply_delta`` of what ``combine`` makes of a tensor, where that can be range by range."""
-    if isinstance(combine, ChangeSum):
+    if isinstance(combine, RangeCombine):
         return _move(theta0, combine.ranges(name), coef)
     return apply_delta(theta0, combine(name), coef)
 

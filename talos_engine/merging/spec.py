@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +23,19 @@ DIALECTS = ("official", "mergekit")
 
 Combine: TypeAlias = Callable[[str], Tensor]
 """From the name of a tensor to its difference to θ0: float64, in the tensor's shape, on the CPU."""
+
+
+@runtime_checkable
+class RangeCombine(Protocol):
+    """A ``Combine`` that can also go range by range, without the whole difference in memory."""
+
+    def __call__(self, name: str, /) -> Tensor:
+        """The whole difference."""
+        ...
+
+    def ranges(self, name: str) -> Iterator[Tensor]:
+        """The difference in flat order, ``RANGE_ENTRIES`` at a time, each of one dimension."""
+        ...
 
 
 class VectorSource(Protocol):
@@ -49,6 +62,10 @@ class VectorSource(Protocol):
 
     def pieces(self, name: str) -> Iterator[VectorPiece]:
         """The change of one tensor, range by range in flat order, for what takes no more."""
+        ...
+
+    def values(self, name: str) -> Iterator[Tensor]:
+        """The changes of one tensor that are stored, some at a time, without their places."""
         ...
 
     def stored_bytes(self, name: str) -> int:

@@ -17,6 +17,7 @@ from talos_engine.artifacts.checkpoint import (
     write_checkpoint,
 )
 from talos_engine.artifacts.checkpoint_folder import (
+    SHARD_BYTES,
     check_checkpoint_folder,
     stream_checkpoint_folder,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "METRICS_SCHEMA",
     "PLAIN",
     "RANGE_ENTRIES",
+    "SHARD_BYTES",
     "SCHEMA",
     "BaseInfo",
     "Checkpoint",

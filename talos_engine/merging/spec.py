@@ -141,6 +141,8 @@ class MergeEntry(Method[MergeMethod]):
         one_model_per_task: It makes one model for each vector instead of one for all.
         uses_others: What it makes of one vector depends on the others.
         draws: Whether the seed matters.
+        passes: How often the changes of every vector are read for one model, for a guess of the
+            time.
         learns: It learns its coefficients: its context needs a slope, its configuration has
             ``split``, the data to learn on, and ``batch_size``. No coefficient has to be given.
         tuned: Values of options from which a search chooses for every task, before its
@@ -151,6 +153,7 @@ class MergeEntry(Method[MergeMethod]):
     one_model_per_task: bool = False
     uses_others: bool = False
     draws: bool = False
+    passes: int = 1
     learns: bool = False
     tuned: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 

@@ -162,6 +162,7 @@ def write_edited(
     header: Mapping[str, Any],
     companions: Callable[[], object],
     common: Common,
+    shard_bytes: int | None = None,
 ) -> None:
     """Write θ0 with the tensors edited that a vector lists, one tensor in memory at a time.
 
@@ -172,6 +173,7 @@ def write_edited(
         header: Method, config and, where the seed mattered, seed of the checkpoint's header.
         companions: Writes what stands beside the checkpoint, just before that appears.
         common: Overwriting.
+        shard_bytes: See ``stream_model``.
     """
     edited = frozenset(inputs.names)
     fields = {"seed": 0, "task": "", **header}
@@ -193,6 +195,7 @@ def write_edited(
         tensor,
         force=common.force,
         companions=companions,
+        shard_bytes=shard_bytes,
     )
 
 

@@ -24,6 +24,7 @@ from talos_engine.workflows.editing import (
     check_edit_outputs,
     flags_of,
     report_path,
+    shard_words,
     write_card,
     write_search_report,
 )
@@ -52,6 +53,8 @@ class NegateRequest:
         keep: Share of the pre-trained control accuracy that must remain, in [0, 1];
             ``None`` is 0.95.
         grid: Kind of grid to search, see ``coefficient_grid``; ``None`` is ``union``.
+        shard_bytes: Divide the weights into files of at most this size, in a folder; ``None`` does
+            not, or as the model's library does.
         common: Seed (of methods that draw), device, precision, overwriting.
     """
 
@@ -67,6 +70,7 @@ class NegateRequest:
     control: str | None = None
     keep: float | None = None
     grid: str | None = None
+    shard_bytes: int | None = None
     common: Common = field(default_factory=Common)
 
 
@@ -134,6 +138,7 @@ def _write(
     words += [*flags_of(request.options), f"--coef={coef!r}"]
     if method.draws:
         words.append(f"--seed={request.common.seed}")
+    words += shard_words(request.shard_bytes)
     card = Card(
         inputs.base,
         f"negate:{request.method}",
@@ -162,6 +167,7 @@ def _write(
         },
         companions=write_companions,
         common=request.common,
+        shard_bytes=request.shard_bytes,
     )
 
 
@@ -194,7 +200,9 @@ def check_negate(request: NegateRequest) -> tuple[MergeEntry, Any]:
         if name is not None:
             find_task(name)
     request.common.runtime()
-    check_edit_outputs(request.out, request.common, search=request.search)
+    check_edit_outputs(
+        request.out, request.common, search=request.search, sharded=request.shard_bytes is not None
+    )
     return method, config
 
 

@@ -100,3 +100,36 @@ def test_negative_coefficients_one_per_vector(
     assert json.loads(done.out)["coefs"] == [1.0, 1.0, -1.0]
     inputs = read_checkpoint(tmp_path / "merged.safetensors").header.config["inputs"]
     assert {item["task"]: item["coef"] for item in inputs} == {"toy-a": -1, "toy-b": 1, "toy-c": 1}
+
+
+def test_shards_and_sizes(talos: Callable[..., Any], toy_files: Any, tmp_path: Path) -> None:
+    a = toy_files.vector("a")
+    done = talos("add", a, "--coef", 1, "--max-shard-size", "20KB")
+    assert (done.code, done.out) == (0, "merged.ckpt\n"), done.err
+    assert len(list((tmp_path / "merged.ckpt").glob("model-*-of-*.safetensors"))) > 1
+    done = talos("negate", a, "--coef", 1, "--max-shard-size", "1GB")
+    assert (done.code, done.out) == (0, "edited.ckpt\n"), done.err
+    assert [path.name for path in (tmp_path / "edited.ckpt").iterdir()] == ["model.safetensors"]
+    done = talos("add", a, "--coef", 1, "--max-shard-size", "large", "-o", "x")
+    assert done.code == 2
+    assert "--max-shard-size must be a size above 0, not 'large'" in done.plain_err
+    assert "500MB" in done.plain_err
+
+
+def test_a_plan_guesses_the_time_and_says_how(
+    talos: Callable[..., Any], toy_files: Any, tmp_path: Path
+) -> None:
+    words = (
+        "add",
+        toy_files.vector("a"),
+        toy_files.vector("b"),
+        "--coef",
+        1,
+        "--dry-run",
+        "--json",
+    )
+    plan = json.loads(talos(*words).out)
+    files = sum(toy_files.vector(task).stat().st_size for task in "ab")
+    assert plan["read_bytes"] == plan["disk_bytes"] + 2 * files
+    assert "read or written a second" in plan["time_guess"]
+    assert json.loads(talos(*words, "--method", "ties").out)["read_bytes"] > plan["read_bytes"]

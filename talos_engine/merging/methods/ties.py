@@ -247,6 +247,11 @@ def _prepare_trim(config: TiesConfig, vectors: Sequence[VectorSource]) -> Trim:
 
 MERGE_METHODS.register("ties")(
     MergeEntry(
-        "ties", "Yadav et al. 2023, arXiv:2306.01708", TiesConfig, merge_ties, uses_others=True
+        "ties",
+        "Yadav et al. 2023, arXiv:2306.01708",
+        TiesConfig,
+        merge_ties,
+        uses_others=True,
+        passes=4,
     )
 )

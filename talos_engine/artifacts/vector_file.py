@@ -118,6 +118,16 @@ class VectorFile:
         keys = {key for part in parts if (key := slot.key(part)) in specs}
         return sum(specs[key].nbytes for key in keys)
 
+    def check_foreign(self) -> None:
+        """Read a file without our header once: nobody vouches for its content.
+
+        Raises:
+            CorruptFileError: a tensor holds NaN or Inf; it is named.
+        """
+        for name, slot in self._slots.items():
+            if slot.form == "plain":
+                self.entry(name)
+
     def read(self) -> TaskVector:
         """The whole vector.
 

@@ -102,7 +102,9 @@ def open_inputs(
     coefs: Sequence[float] = (),
     pretrained: str | None = None,
 ) -> Iterator[MergeInputs]:
-    """Task vectors and the base they belong to, open and checked; no change is read.
+    """Task vectors and the base they belong to, open and checked.
+
+    Only files of others are read, for numbers that are none.
 
     Args:
         paths: Vector files, at least one.
@@ -112,6 +114,7 @@ def open_inputs(
 
     Raises:
         MismatchError: bases, names, shapes or dtypes disagree.
+        CorruptFileError: a plain file of differences holds NaN or Inf.
     """
     with ExitStack() as stack:
         base = stack.enter_context(open_base(model, pretrained)) if model is not None else None
@@ -127,6 +130,8 @@ def open_inputs(
         for path, vector in zip(paths, vectors, strict=True):
             check_entries(path, vector, base.specs)
         identity = check_base(base, vectors[0].header.base, paths[0])
+        for vector in vectors:
+            vector.check_foreign()
         order = merge_order(vectors, coefs)
         yield MergeInputs(
             vectors=tuple(vectors[position] for position in order),

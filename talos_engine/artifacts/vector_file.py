@@ -113,7 +113,7 @@ class VectorFile:
         """How much memory ``pieces`` of parameter ``name`` hold while they are taken."""
         slot, specs = self._slots[name], self._file.specs
         if slot.form == "dense":
-            return RANGE_ENTRIES * slot.dtype.itemsize
+            return min(slot.numel, RANGE_ENTRIES) * value_dtype(slot.dtype).itemsize
         parts = ("", "values", "bits", "index", "fix_index", "fix_values")
         keys = {key for part in parts if (key := slot.key(part)) in specs}
         return sum(specs[key].nbytes for key in keys)

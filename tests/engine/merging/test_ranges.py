@@ -124,4 +124,4 @@ def test_entries_too_large_to_hold_at_once_are_summed_one_by_one(
     assert fits_ranges(vectors, "even")
     assert fits_ranges([vectors[4]] * 4, "even")
     assert not fits_ranges([vectors[4]] * 8, "even")
-    assert fits_ranges([vectors[3]] * 8, "even")
+    assert fits_ranges([vectors[3]] * 6, "even")

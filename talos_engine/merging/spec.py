@@ -2,7 +2,8 @@
 
 A method is called once and may then read every vector from end to end, as often as its thresholds
 take; what it keeps of them is small. It answers with functions that combine a single tensor, so
-that no more than one tensor of one vector has to be in memory, however many vectors there are.
+that no more than one tensor has to be in memory: of one vector, or where that takes less than the
+whole difference, of all of them as they are stored.
 """
 
 from __future__ import annotations

@@ -76,8 +76,8 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
     """A checkpoint file of ``θ0 + α · combine(τ_1, τ_2, …)`` (Eq. 1 of arXiv:2504.02620).
 
     A single vector added by ``sum`` with coefficient 1 gives back its fine-tuned model bit for bit.
-    Without a search no model is built and no task data read, and no more than one tensor of one
-    vector is in memory at a time.
+    Without a search no model is built and no task data read, and no more than one tensor is in
+    memory at a time.
 
     Raises:
         OptionError: options that contradict each other.

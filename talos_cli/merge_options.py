@@ -23,6 +23,23 @@ MergeName = Annotated[
     ),
 ]
 
+ShardSize = Annotated[
+    str | None,
+    typer.Option(
+        help="Write a folder whose weights files are at most this large, such as 500MB or 2GB.",
+        metavar="SIZE",
+        show_default="one file; of T5 a folder, 5GB",
+    ),
+]
+
+
+def shard_bytes(size: str | None) -> int | None:
+    """What ``--max-shard-size`` says, in bytes."""
+    from talos_engine.configuration import parse_size
+
+    return None if size is None else parse_size("max-shard-size", size)
+
+
 NEGATING: dict[str, Any] = {
     "dialect": Annotated[
         str | None,

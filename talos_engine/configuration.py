@@ -7,6 +7,7 @@ their ranges. Options reach it as a dictionary; one that the method does not hav
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -86,6 +87,25 @@ def check_positive(name: str, value: float) -> None:
     """
     if not (0.0 < value < float("inf")):
         raise OptionError(f"--{name} must be above 0, not {value}")
+
+
+def parse_size(name: str, text: str) -> int:
+    """Bytes that a text such as ``500MB``, ``2GB``, ``1.5GiB`` or ``1000000`` stands for.
+
+    Raises:
+        OptionError: it is none of these, or less than a byte.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip(), re.IGNORECASE)
+    size = 0
+    if found is not None and (found[2] or not found[3]):
+        step = 1024 if found[3] else 1000
+        size = int(float(found[1]) * step ** " kmgt".index(found[2].lower() or " "))
+    if size < 1:
+        raise OptionError(
+            f"--{name} must be a size above 0, not {text!r}",
+            "write 500MB, 2GB or a number of bytes",
+        )
+    return size
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

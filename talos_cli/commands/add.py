@@ -42,13 +42,14 @@ def add(
         ),
     ] = None,
     grid: options.Grid = None,
+    max_shard_size: merge_options.ShardSize = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="Checkpoint; of T5 a folder; tall: a folder with one for each task.",
-            show_default="merged.safetensors, of T5 merged.ckpt; tall merged/",
+            help="Checkpoint; of T5 or sharded a folder; tall: a folder with one for each task.",
+            show_default="merged.safetensors, a folder merged.ckpt; tall merged/",
         ),
     ] = None,
     shared: Shared,
@@ -61,9 +62,10 @@ def add(
     from talos_engine.workflows.add import AddRequest, add_vectors, default_output
 
     merge_options.use_large_pages()
+    sharded = max_shard_size is not None
     request = AddRequest(
         vectors=tuple(vectors),
-        out=out or default_output(method, model, shared.pretrained, vectors[0]),
+        out=out or default_output(method, model, shared.pretrained, vectors[0], sharded=sharded),
         model=model,
         method=method,
         options=method_options,
@@ -71,6 +73,7 @@ def add(
         search=search,
         tasks=tuple(task or ()),
         grid=grid,
+        shard_bytes=merge_options.shard_bytes(max_shard_size),
         common=shared.common(),
     )
     terminal = shared.terminal

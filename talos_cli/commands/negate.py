@@ -54,13 +54,14 @@ def negate(
         ),
     ] = None,
     grid: options.Grid = None,
+    max_shard_size: merge_options.ShardSize = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="Checkpoint; of T5 a folder.",
-            show_default="edited.safetensors, of T5 edited.ckpt",
+            help="Checkpoint; of T5 or sharded a folder.",
+            show_default="edited.safetensors, a folder edited.ckpt",
         ),
     ] = None,
     shared: Shared,
@@ -74,9 +75,11 @@ def negate(
     from talos_engine.workflows.negate import NegateRequest, negate_vector
 
     merge_options.use_large_pages()
+    sharded = max_shard_size is not None
     request = NegateRequest(
         vector=vector,
-        out=out or Path(checkpoint_name("edited", model, shared.pretrained, vector)),
+        out=out
+        or Path(checkpoint_name("edited", model, shared.pretrained, vector, sharded=sharded)),
         model=model,
         method=method,
         others=tuple(others or ()),
@@ -87,6 +90,7 @@ def negate(
         control=control,
         keep=keep,
         grid=grid,
+        shard_bytes=merge_options.shard_bytes(max_shard_size),
         common=shared.common(),
     )
     terminal = shared.terminal

@@ -17,6 +17,7 @@ from talos_engine.artifacts.checkpoint import (
     write_checkpoint,
 )
 from talos_engine.artifacts.checkpoint_folder import (
+    SHARD_BYTES,
     check_checkpoint_folder,
     stream_checkpoint_folder,
 )
@@ -54,6 +55,7 @@ from talos_engine.artifacts.tensor_folder import (
 from talos_engine.artifacts.tensors import hash_tensors
 from talos_engine.artifacts.vector import (
     BITS_OF,
+    RANGE_ENTRIES,
     TaskVector,
     VectorEntry,
     VectorPiece,
@@ -69,6 +71,8 @@ __all__ = [
     "LINEARIZED",
     "METRICS_SCHEMA",
     "PLAIN",
+    "RANGE_ENTRIES",
+    "SHARD_BYTES",
     "SCHEMA",
     "BaseInfo",
     "Checkpoint",

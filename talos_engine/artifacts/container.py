@@ -19,6 +19,7 @@ import math
 import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -104,12 +105,32 @@ class TensorFile:
             buffer = torch.empty(spec.nbytes, dtype=torch.uint8)
         except RuntimeError as error:
             raise ArtifactError(f"{self.path}: no memory for tensor {name!r}") from error
-        checksum = self._fill(buffer.numpy().data, name)
-        if self._checksums is not None and checksum != self._checksums[name]:
-            raise CorruptFileError(f"{self.path}: the bytes of tensor {name!r} are damaged")
+        self._compare(name, self._fill(buffer.numpy().data, name))
         if spec.dtype == torch.bool and bool((buffer > 1).any()):
             raise CorruptFileError(f"{self.path}: tensor {name!r} is bool but holds other bytes")
         return buffer.view(spec.dtype).reshape(spec.shape)
+
+    def stream(self, name: str, entries: int) -> Iterator[torch.Tensor]:
+        """Tensor ``name`` in flat order, some entries at a time, each in fresh CPU memory.
+
+        Damage shows when the last of them was taken: until then nothing may rest on them.
+
+        Args:
+            name: The tensor, not of bools.
+            entries: How many at a time.
+
+        Raises:
+            KeyError: there is none of that name.
+            CorruptFileError: as in ``get``.
+            ArtifactError: the system refuses to read.
+        """
+        spec = self.specs[name]
+        checksum, size = 0, entries * spec.dtype.itemsize
+        for begin in range(0, spec.nbytes, size):
+            buffer = torch.empty(min(size, spec.nbytes - begin), dtype=torch.uint8)
+            checksum = self._fill(buffer.numpy().data, name, begin, checksum)
+            yield buffer.view(spec.dtype)
+        self._compare(name, checksum)
 
     def read_all(self) -> dict[str, torch.Tensor]:
         """All tensors, by name in sorted order.
@@ -133,10 +154,15 @@ class TensorFile:
         """Close the file."""
         self.close()
 
-    def _fill(self, view: memoryview, name: str) -> int:
-        checksum = done = 0
+    def _compare(self, name: str, checksum: int) -> None:
+        if self._checksums is not None and checksum != self._checksums[name]:
+            raise CorruptFileError(f"{self.path}: the bytes of tensor {name!r} are damaged")
+
+    def _fill(self, view: memoryview, name: str, begin: int = 0, checksum: int = 0) -> int:
+        """Read bytes from ``begin`` of a tensor; ``checksum`` goes on with that of those before."""
+        done = 0
         try:
-            self._file.seek(self._offsets[name])
+            self._file.seek(self._offsets[name] + begin)
             while done < len(view):
                 count = self._file.readinto(view[done : done + CHUNK_BYTES])
                 if not count:

@@ -6,6 +6,7 @@ A folder is read as if it were one file. Where talos wrote it, every shard carri
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -48,6 +49,10 @@ class TensorFolder(TensorFile):
     def get(self, name: str) -> torch.Tensor:
         """Tensor ``name`` in fresh CPU memory; see ``TensorFile.get``."""
         return self._files[name].get(name)
+
+    def stream(self, name: str, entries: int) -> Iterator[torch.Tensor]:
+        """Tensor ``name`` some entries at a time; see ``TensorFile.stream``."""
+        return self._files[name].stream(name, entries)
 
     def close(self) -> None:
         """Close all files; tensors already read stay valid."""

@@ -19,6 +19,12 @@ from talos_engine.errors import ArtifactError, MismatchError
 
 Sparse: TypeAlias = Literal["auto", "always", "never"]
 
+RANGE_ENTRIES = 2**16
+"""Entries that are worked on together, so that what lies between stays in the cache."""
+
+SLICE_ENTRIES = 2**18
+"""The same where counting them has a price of its own."""
+
 # Floating-point dtypes whose changes can be kept, with integers of the same width.
 BITS_OF = {
     torch.float16: torch.int16,
@@ -30,10 +36,10 @@ BITS_OF = {
 
 @dataclass(frozen=True, eq=False)
 class VectorPiece:
-    """The changes within a range of a tensor's entries.
+    """The changes within a range of a tensor's entries, of ``RANGE_ENTRIES`` but for the last.
 
     Args:
-        start: Flat position of the first entry of the range.
+        start: Flat position of the first entry of the range, a multiple of ``RANGE_ENTRIES``.
         stop: Flat position after the last one.
         positions: int64, shape (k,), strictly increasing, counted from ``start``; ``None`` where
             every entry of the range has a change.
@@ -78,8 +84,20 @@ class VectorEntry:
         return int(torch.count_nonzero(self.values))
 
     def pieces(self) -> Iterator[VectorPiece]:
-        """The changes, all in one piece."""
-        yield VectorPiece(0, self.numel, self.index, self.values.reshape(-1))
+        """The changes in flat order, those of one range at a time; see ``VectorPiece``."""
+        values = self.values.reshape(-1)
+        starts = range(0, self.numel, RANGE_ENTRIES)
+        if self.index is None:
+            for start in starts:
+                stop = min(start + RANGE_ENTRIES, self.numel)
+                yield VectorPiece(start, stop, None, values[start:stop])
+            return
+        edges = torch.tensor([*starts, self.numel])
+        cuts = torch.searchsorted(self.index, edges).tolist()
+        for start, begin, end in zip(starts, cuts, cuts[1:], strict=False):
+            stop = min(start + RANGE_ENTRIES, self.numel)
+            if begin < end:
+                yield VectorPiece(start, stop, self.index[begin:end] - start, values[begin:end])
 
     def dense(self) -> torch.Tensor:
         """The change of every entry, in the tensor's shape and the dtype of ``values``."""
@@ -127,6 +145,18 @@ class TaskVector:
             KeyError: it is not changed.
         """
         return self.entries[name].pieces()
+
+    def values(self, name: str) -> Iterator[torch.Tensor]:
+        """The stored changes of parameter ``name`` in flat order, without their positions.
+
+        Raises:
+            KeyError: it is not changed.
+        """
+        yield from self.entries[name].values.reshape(-1).split(SLICE_ENTRIES)
+
+    def stored_bytes(self, name: str) -> int:  # noqa: ARG002
+        """How much more memory ``pieces`` of parameter ``name`` hold while they are taken: none."""
+        return 0
 
 
 def make_entry(
@@ -217,14 +247,8 @@ def entry_problem(entry: VectorEntry) -> str:
     if tuple(values.shape) != (count,) or fixes.shape != entry.fix_index.shape:
         return "has other numbers of values than of positions"
     for index in (entry.index, entry.fix_index):
-        if index is None or not index.numel():
-            continue
-        if index.dtype != torch.int64 or index.ndim != 1:
-            return "has positions that are not a row of int64"
-        if int(index[0]) < 0 or int(index[-1]) >= entry.numel:
-            return "has positions out of range"
-        if not bool((index[1:] > index[:-1]).all()):
-            return "has positions that do not increase"
+        if index is not None and (problem := _positions_problem(index, entry.numel)):
+            return problem
     if entry.index is not None and len(fixes):
         near = torch.searchsorted(entry.index, entry.fix_index).clamp(max=count - 1)
         if not count or not torch.equal(entry.index[near], entry.fix_index):
@@ -232,6 +256,24 @@ def entry_problem(entry: VectorEntry) -> str:
     if not is_finite(values) or not is_finite(fixes):
         return "holds NaN or Inf"
     return ""
+
+
+def fixes_problem(index: torch.Tensor, values: torch.Tensor, numel: int) -> str:
+    """What is wrong with the fixes of a dense entry; see ``entry_problem``."""
+    if values.shape != index.shape:
+        return "has other numbers of values than of positions"
+    problem = _positions_problem(index, numel)
+    return problem or ("" if is_finite(values) else "holds NaN or Inf")
+
+
+def _positions_problem(index: torch.Tensor, numel: int) -> str:
+    if not index.numel():
+        return ""
+    if index.dtype != torch.int64 or index.ndim != 1:
+        return "has positions that are not a row of int64"
+    if int(index[0]) < 0 or int(index[-1]) >= numel:
+        return "has positions out of range"
+    return "" if bool((index[1:] > index[:-1]).all()) else "has positions that do not increase"
 
 
 def value_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -17,13 +17,16 @@ from talos_engine.artifacts.container import TensorFile, TensorSpec, check_memor
 from talos_engine.artifacts.files import StrPath
 from talos_engine.artifacts.header import BaseInfo, Header
 from talos_engine.artifacts.strict_json import JSON
-from talos_engine.artifacts.tensors import pack_bits, unpack_bits
+from talos_engine.artifacts.tensors import is_finite, pack_bits, unpack_bits
 from talos_engine.artifacts.vector import (
     BITS_OF,
+    RANGE_ENTRIES,
+    SLICE_ENTRIES,
     TaskVector,
     VectorEntry,
     VectorPiece,
     entry_problem,
+    fixes_problem,
     index_dtype,
     value_dtype,
 )
@@ -81,14 +84,49 @@ class VectorFile:
             ArtifactError: as in ``entry``.
         """
         slot = self._slots[name]
-        if slot.form != "bits":
+        if slot.form == "dense":
+            starts = range(0, slot.numel, RANGE_ENTRIES)
+            for start, values in zip(starts, self._streamed(name, RANGE_ENTRIES), strict=True):
+                yield VectorPiece(start, start + len(values), None, values)
+        elif slot.form == "bits":
+            bits, values = self._bitmap(name)
+            yield from split_bitmap(bits, values, slot.numel)
+        else:
             yield from self.entry(name).pieces()
+
+    def values(self, name: str) -> Iterator[torch.Tensor]:
+        """The stored changes of parameter ``name`` in flat order, without their positions.
+
+        Raises:
+            KeyError: it is not changed.
+            CorruptFileError: as in ``entry``.
+            ArtifactError: as in ``entry``.
+        """
+        slot = self._slots[name]
+        if slot.form == "dense":
+            yield from self._streamed(name, SLICE_ENTRIES)
             return
-        values, bits = self._file.get(slot.key("values")), self._file.get(slot.key("bits"))
-        index, fixes = self._fixes(slot)
-        if problem := bitmap_problem(bits, values, index, fixes, slot.numel):
-            raise CorruptFileError(f"{self._file.path}: tensor {name!r} {problem}")
-        yield from split_bitmap(bits, values, slot.numel)
+        found = self._bitmap(name)[1] if slot.form == "bits" else self.entry(name).values
+        yield from found.reshape(-1).split(SLICE_ENTRIES)
+
+    def stored_bytes(self, name: str) -> int:
+        """How much memory ``pieces`` of parameter ``name`` hold while they are taken."""
+        slot, specs = self._slots[name], self._file.specs
+        if slot.form == "dense":
+            return min(slot.numel, RANGE_ENTRIES) * value_dtype(slot.dtype).itemsize
+        parts = ("", "values", "bits", "index", "fix_index", "fix_values")
+        keys = {key for part in parts if (key := slot.key(part)) in specs}
+        return sum(specs[key].nbytes for key in keys)
+
+    def check_foreign(self) -> None:
+        """Read a file without our header once: nobody vouches for its content.
+
+        Raises:
+            CorruptFileError: a tensor holds NaN or Inf; it is named.
+        """
+        for name, slot in self._slots.items():
+            if slot.form == "plain":
+                self.entry(name)
 
     def read(self) -> TaskVector:
         """The whole vector.
@@ -120,6 +158,26 @@ class VectorFile:
         else:
             values, index = file.get(slot.key("values")), self._positions(slot)
         return VectorEntry(slot.shape, values, index, fix_index, fix_values)
+
+    def _bitmap(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Bits and changes of a tensor stored so, checked."""
+        slot = self._slots[name]
+        values, bits = self._file.get(slot.key("values")), self._file.get(slot.key("bits"))
+        index, fixes = self._fixes(slot)
+        if problem := bitmap_problem(bits, values, index, fixes, slot.numel):
+            raise CorruptFileError(f"{self._file.path}: tensor {name!r} {problem}")
+        return bits, values
+
+    def _streamed(self, name: str, entries: int) -> Iterator[torch.Tensor]:
+        """All changes of a tensor stored densely, some at a time, checked as they come."""
+        slot = self._slots[name]
+        where = f"{self._file.path}: tensor {name!r}"
+        if problem := fixes_problem(*self._fixes(slot), slot.numel):
+            raise CorruptFileError(f"{where} {problem}")
+        for values in self._file.stream(slot.key(""), entries):
+            if not is_finite(values):
+                raise CorruptFileError(f"{where} holds NaN or Inf")
+            yield values
 
     def _fixes(self, slot: Slot) -> tuple[torch.Tensor, torch.Tensor]:
         if not slot.fixes:

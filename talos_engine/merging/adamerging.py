@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from talos_engine.artifacts import VectorEntry
 from talos_engine.configuration import check_at_least, check_positive
-from talos_engine.merging.ops import sum_changes, weighted_sum
+from talos_engine.merging.ops import parts_of, sum_changes, weighted_sum
 from talos_engine.merging.spec import Merge, MergeContext, VectorSource
 
 START = 0.3
@@ -103,13 +102,10 @@ def merge_adaptively(
     def combine(name: str) -> Tensor:
         return sum_changes(vectors, rates.get(name, [0.0] * len(vectors)), name)
 
-    def part(position: int, name: str) -> Tensor:
-        return sum_changes(vectors, weights, name, only=position)
-
     lambdas = found.T.tolist() if layerwise else found[:, 0].tolist()
     return Merge(
         models=(combine,),
-        parts=tuple(partial(part, position) for position in range(len(vectors))),
+        parts=parts_of(vectors, weights),
         notes={
             "lambdas": dict(zip(names, lambdas, strict=True)) if layerwise else lambdas,
             "max": most,

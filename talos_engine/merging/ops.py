@@ -5,17 +5,20 @@ Sums are taken in float64 and in the order of the vectors, one vector after the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from talos_engine.artifacts import BITS_OF, TaskVector, VectorEntry, VectorPiece
-from talos_engine.merging.spec import Merge, VectorSource
+from talos_engine.artifacts import BITS_OF, RANGE_ENTRIES, TaskVector, VectorEntry, VectorPiece
+from talos_engine.merging.spec import Combine, Merge, RangeCombine, VectorSource
 
-_BLOCK = 2**16  # entries that are worked on together, so that what lies between stays in the cache
+_HELD_BYTES = 12
+"""For each entry of a tensor: its sum in float64, and a change in float32."""
 
 Process: TypeAlias = Callable[[int, str, Tensor], Tensor]
 
@@ -67,37 +70,123 @@ def weighted_sum(entries: Sequence[tuple[float, VectorEntry]]) -> Tensor:
     total = torch.zeros(entries[0][1].shape, dtype=torch.float64)
     for weight, entry in entries:
         for piece in entry.pieces():
-            _add_piece(total.view(-1), weight, piece)
+            _add_piece(total.view(-1)[piece.start : piece.stop], weight, piece)
     return total
 
 
-def sum_changes(
-    vectors: Sequence[VectorSource],
-    weights: Sequence[float],
-    name: str,
-    *,
-    only: int | None = None,
-) -> Tensor:
+def sum_changes(vectors: Sequence[VectorSource], weights: Sequence[float], name: str) -> Tensor:
     """``Σ_t w_t τ_t`` of one tensor that at least one vector lists, float64.
 
     Args:
         vectors: The vectors, of which one entry at a time is read.
         weights: One for each.
         name: The tensor.
+    """
+    return ChangeSum(vectors, weights)(name)
+
+
+@dataclass(frozen=True)
+class ChangeSum:
+    """``Σ_t w_t τ_t / n`` of one tensor that at least one vector lists, float64.
+
+    Args:
+        vectors: The vectors.
+        weights: One for each.
+        divisor: n.
         only: Position of the one vector to take, if not all.
     """
-    total = torch.zeros(shape_of(vectors, name), dtype=torch.float64)
-    flat = total.view(-1)
-    for position, (weight, vector) in enumerate(zip(weights, vectors, strict=True)):
-        if name in vector.shapes and only in (None, position):
+
+    vectors: Sequence[VectorSource]
+    weights: Sequence[float]
+    divisor: int = 1
+    only: int | None = None
+
+    def __call__(self, name: str) -> Tensor:
+        """The sum; one entry of one vector is in memory at a time."""
+        total = torch.zeros(shape_of(self.vectors, name), dtype=torch.float64)
+        flat = total.view(-1)
+        for weight, vector in self._listing(name):
             for piece in vector.pieces(name):
-                _add_piece(flat, weight, piece)
-    return total
+                _add_piece(flat[piece.start : piece.stop], weight, piece)
+        return total if self.divisor == 1 else total / self.divisor
+
+    def ranges(self, name: str) -> Iterator[Tensor]:
+        """The same range by range in flat order, see ``by_ranges``; each is overwritten next.
+
+        Where the stored entries of all vectors are too large, the whole is made at once instead.
+        """
+        chosen = [vector for _, vector in self._listing(name)]
+        weights = [weight for weight, _ in self._listing(name)]
+        if not fits_ranges(chosen, name):
+            yield from self(name).view(-1).split(RANGE_ENTRIES)
+            return
+        numel = math.prod(shape_of(self.vectors, name))
+        total = torch.empty(min(numel, RANGE_ENTRIES), dtype=torch.float64)
+        for count, pieces in by_ranges(chosen, name, numel):
+            part = total[:count].zero_()
+            for position, piece in pieces:
+                _add_piece(part, weights[position], piece)
+            if self.divisor != 1:
+                part /= self.divisor
+            yield part
+
+    def _listing(self, name: str) -> list[tuple[float, VectorSource]]:
+        pairs = enumerate(zip(self.weights, self.vectors, strict=True))
+        return [pair for at, pair in pairs if name in pair[1].shapes and self.only in (None, at)]
 
 
-def _add_piece(flat: Tensor, weight: float, piece: VectorPiece) -> None:
+def fits_ranges(vectors: Sequence[VectorSource], name: str) -> bool:
+    """Whether the stored entries of all vectors take no more memory than a sum and one entry."""
+    numel = math.prod(shape_of(vectors, name)) if vectors else 0
+    stored = sum(vector.stored_bytes(name) for vector in vectors if name in vector.shapes)
+    return stored <= numel * _HELD_BYTES
+
+
+def by_ranges(
+    vectors: Sequence[VectorSource], name: str, numel: int
+) -> Iterator[tuple[int, list[tuple[int, VectorPiece]]]]:
+    """Changes of one tensor by all vectors, range after range in flat order.
+
+    What is made of a range stays in the processor's cache, at the price of all vectors' entries in
+    memory as they are stored (see ``fits_ranges``).
+
+    Args:
+        vectors: The vectors; those that do not list the tensor are passed over.
+        name: The tensor.
+        numel: Number of its entries.
+
+    Yields:
+        Number of entries of the range, and the changes there with the vectors' positions. There is
+        at least one range.
+    """
+    streams = {at: each.pieces(name) for at, each in enumerate(vectors) if name in each.shapes}
+    heads = {at: next(pieces, None) for at, pieces in streams.items()}
+    for start in range(0, max(1, numel), RANGE_ENTRIES):
+        found = []
+        for at, head in heads.items():
+            if head is not None and head.start == start:
+                found.append((at, head))
+                heads[at] = next(streams[at], None)
+        yield min(RANGE_ENTRIES, numel - start), found
+
+
+def piece_change(piece: VectorPiece, count: int) -> Tensor:
+    """τ in a range of so many entries, float64 of shape (count,)."""
+    if piece.positions is None:
+        return piece.values.double()
+    change = torch.zeros(count, dtype=torch.float64)
+    change[piece.positions] = piece.values.double()
+    return change
+
+
+def parts_of(vectors: Sequence[VectorSource], weights: Sequence[float]) -> tuple[Combine, ...]:
+    """``w_t τ_t`` of each vector alone; zero where it does not list a tensor."""
+    return tuple(ChangeSum(vectors, weights, only=at) for at in range(len(vectors)))
+
+
+def _add_piece(part: Tensor, weight: float, piece: VectorPiece) -> None:
+    """Add the weighted changes of a range to that range of a sum."""
     values = piece.values.double() * weight
-    part = flat[piece.start : piece.stop]
     if piece.positions is None:
         part += values
     else:
@@ -153,7 +242,9 @@ def apply_delta(theta0: Tensor, delta: Tensor, coef: float) -> Tensor:
         delta: Float64 combination of task vectors, same shape and device.
         coef: α.
     """
-    return apply_terms(theta0, [(coef, delta)])
+    return _move(
+        theta0, RANGE_ENTRIES, (each * coef for each in delta.reshape(-1).split(RANGE_ENTRIES))
+    )
 
 
 def apply_terms(theta0: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor:
@@ -165,14 +256,31 @@ def apply_terms(theta0: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor
         theta0: Pre-trained parameter.
         terms: At least one pair of α and a float64 Δ of θ0's shape and device.
     """
+    size = RANGE_ENTRIES if theta0.device.type == "cpu" else max(1, theta0.numel())
+    parts = [delta.reshape(-1).split(size) for _, delta in terms]
+    coefs = [coef for coef, _ in terms]
+    return _move(theta0, size, (_weighted(each, coefs) for each in zip(*parts, strict=True)))
+
+
+def apply_combined(theta0: Tensor, combine: Combine, name: str, coef: float) -> Tensor:
+    """``apply_delta`` of what ``combine`` makes of a tensor, where that can be range by range."""
+    if isinstance(combine, RangeCombine):
+        return _move(theta0, RANGE_ENTRIES, (each * coef for each in combine.ranges(name)))
+    return apply_delta(theta0, combine(name), coef)
+
+
+def _weighted(parts: Sequence[Tensor], coefs: Sequence[float]) -> Tensor:
+    total = parts[0] * coefs[0]
+    for coef, part in zip(coefs[1:], parts[1:], strict=True):
+        total += part * coef
+    return total
+
+
+def _move(theta0: Tensor, size: int, steps: Iterable[Tensor]) -> Tensor:
+    """θ0 and what is added to its entries, ``size`` of them at a time."""
     result = torch.empty_like(theta0, memory_format=torch.contiguous_format)
-    size = _BLOCK if theta0.device.type == "cpu" else max(1, theta0.numel())
-    changes = (delta for _, delta in terms)
-    blocks = (each.reshape(-1).split(size) for each in (theta0, result, *changes))
-    for start, moved, *parts in zip(*blocks, strict=True):
-        step = parts[0] * terms[0][0]
-        for (coef, _), part in zip(terms[1:], parts[1:], strict=True):
-            step += part * coef
+    blocks = (each.reshape(-1).split(size) for each in (theta0, result))
+    for start, moved, step in zip(*blocks, steps, strict=True):
         moved.copy_(start + step)
         if _has_negative_zero(start):  # the only numbers that adding 0.0 would change
             torch.where(step == 0, start, moved, out=moved)
@@ -180,8 +288,8 @@ def apply_terms(theta0: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor
 
 
 def _has_negative_zero(block: Tensor) -> bool:
-    bits = block.view(BITS_OF[block.dtype])
-    return bool((bits == torch.iinfo(bits.dtype).min).any())
+    bits = block.view(BITS_OF[block.dtype])  # of the sign alone: the lowest integer
+    return bool(bits.numel()) and int(bits.amin()) == torch.iinfo(bits.dtype).min
 
 
 def apply_deltas(

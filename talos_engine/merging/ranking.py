@@ -49,7 +49,9 @@ class MagnitudeRanking:
     def __init__(self, vector: VectorSource) -> None:
         self.vector = vector
         self._double = torch.float64 in vector.dtypes.values()
-        self.nonzero = {name: len(keys) for name, keys in self._keys()}
+        self.nonzero = dict.fromkeys(vector.shapes, 0)
+        for name, keys in self._keys():
+            self.nonzero[name] += len(keys)
 
     def kth_smallest(self, rank: int, total: int) -> float:
         """The value of this rank, counted from 1, among ``total`` magnitudes.
@@ -77,9 +79,11 @@ class MagnitudeRanking:
         value = self.kth_smallest(max(1, total - count + 1), total)
         equal: dict[str, int] = {}
         for name in self.vector.shapes:
-            magnitude = self.vector.entry(name).values.abs().double()
-            count -= int((magnitude > value).sum())
-            equal[name] = int((magnitude == value).sum())
+            equal[name] = 0
+            for values in self.vector.values(name):
+                magnitude = values.abs().double()
+                count -= int((magnitude > value).sum())
+                equal[name] += int((magnitude == value).sum())
         quota = {}
         for name in sorted(equal):
             quota[name] = min(equal[name], max(0, count))
@@ -87,11 +91,11 @@ class MagnitudeRanking:
         return Cut(value, quota)
 
     def _keys(self) -> Iterator[tuple[str, Tensor]]:
-        """Keys of the magnitudes other than 0 of each tensor."""
+        """Keys of the magnitudes other than 0, some of one tensor at a time."""
+        wide = torch.float64 if self._double else torch.float32
         for name in self.vector.shapes:
-            values = self.vector.entry(name).values.reshape(-1)
-            wide = torch.float64 if self._double else torch.float32
-            yield name, sort_keys(values[values != 0].abs().to(wide))
+            for values in self.vector.values(name):
+                yield name, sort_keys(values[values != 0].abs().to(wide))
 
 
 def touched_entries(rankings: Sequence[MagnitudeRanking]) -> int:

@@ -2,14 +2,15 @@
 
 A method is called once and may then read every vector from end to end, as often as its thresholds
 take; what it keeps of them is small. It answers with functions that combine a single tensor, so
-that no more than one tensor of one vector has to be in memory, however many vectors there are.
+that no more than one tensor has to be in memory: of one vector, or where that takes less than the
+whole difference, of all of them as they are stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +24,19 @@ DIALECTS = ("official", "mergekit")
 
 Combine: TypeAlias = Callable[[str], Tensor]
 """From the name of a tensor to its difference to θ0: float64, in the tensor's shape, on the CPU."""
+
+
+@runtime_checkable
+class RangeCombine(Protocol):
+    """A ``Combine`` that can also go range by range, without the whole difference in memory."""
+
+    def __call__(self, name: str, /) -> Tensor:
+        """The whole difference."""
+        ...
+
+    def ranges(self, name: str) -> Iterator[Tensor]:
+        """The difference in flat order, ``RANGE_ENTRIES`` at a time, each of one dimension."""
+        ...
 
 
 class VectorSource(Protocol):
@@ -49,6 +63,14 @@ class VectorSource(Protocol):
 
     def pieces(self, name: str) -> Iterator[VectorPiece]:
         """The change of one tensor, range by range in flat order, for what takes no more."""
+        ...
+
+    def values(self, name: str) -> Iterator[Tensor]:
+        """The changes of one tensor that are stored, some at a time, without their places."""
+        ...
+
+    def stored_bytes(self, name: str) -> int:
+        """How much memory ``pieces`` hold while they are taken."""
         ...
 
 
@@ -120,6 +142,8 @@ class MergeEntry(Method[MergeMethod]):
         one_model_per_task: It makes one model for each vector instead of one for all.
         uses_others: What it makes of one vector depends on the others.
         draws: Whether the seed matters.
+        passes: How often the changes of every vector are read for one model, for a guess of the
+            time.
         learns: It learns its coefficients: its context needs a slope, its configuration has
             ``split``, the data to learn on, and ``batch_size``. No coefficient has to be given.
         tuned: Values of options from which a search chooses for every task, before its
@@ -130,6 +154,7 @@ class MergeEntry(Method[MergeMethod]):
     one_model_per_task: bool = False
     uses_others: bool = False
     draws: bool = False
+    passes: int = 1
     learns: bool = False
     tuned: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 

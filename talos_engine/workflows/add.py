@@ -24,6 +24,7 @@ from talos_engine.workflows.editing import (
     check_edit_outputs,
     flags_of,
     report_path,
+    shard_words,
     write_card,
     write_search_report,
 )
@@ -61,6 +62,8 @@ class AddRequest:
         search: Choose one coefficient for all on validation data.
         tasks: Tasks to search on; empty means those that the vectors were trained on.
         grid: Kind of grid to search, see ``coefficient_grid``; ``None`` is ``union``.
+        shard_bytes: Divide the weights into files of at most this size, in a folder; ``None`` does
+            not, or as the model's library does.
         common: Seed (of methods that draw), device, precision, overwriting.
     """
 
@@ -73,6 +76,7 @@ class AddRequest:
     search: bool = False
     tasks: tuple[str, ...] = ()
     grid: str | None = None
+    shard_bytes: int | None = None
     common: Common = field(default_factory=Common)
 
 
@@ -80,8 +84,8 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
     """A checkpoint file of ``θ0 + α · combine(τ_1, τ_2, …)`` (Eq. 1 of arXiv:2504.02620).
 
     A single vector added by ``sum`` with coefficient 1 gives back its fine-tuned model bit for bit.
-    Without a search no model is built and no task data read, and no more than one tensor of one
-    vector is in memory at a time.
+    Without a search no model is built and no task data read, and no more than one tensor is in
+    memory at a time.
 
     Raises:
         OptionError: options that contradict each other.
@@ -120,7 +124,8 @@ def add_vectors(request: AddRequest, progress: Progress = silent) -> EditResult:
         if not method.one_model_per_task:
             return writer.write(request.out, found[0])
         package = checkpoint_package(inputs.base, inputs.model.folder)
-        suffix = "safetensors" if package is None else "ckpt"
+        whole = package is None and request.shard_bytes is None
+        suffix = "safetensors" if whole else "ckpt"
         names = {task: f"{task}.{suffix}" for task in tasks}
         with atomic_folder(request.out, force=request.common.force) as folder:
             for task, each in zip(tasks, found, strict=True):
@@ -141,7 +146,13 @@ def check_add(request: AddRequest) -> tuple[MergeEntry, Any]:
         find_task(name)
     request.common.runtime()
     folder = method.one_model_per_task
-    check_edit_outputs(request.out, request.common, search=request.search, folder=folder)
+    check_edit_outputs(
+        request.out,
+        request.common,
+        search=request.search,
+        folder=folder,
+        sharded=request.shard_bytes is not None,
+    )
     return method, config
 
 
@@ -150,6 +161,8 @@ def default_output(
     model: str | None = None,
     pretrained: str | None = None,
     vector: Path | None = None,
+    *,
+    sharded: bool = False,
 ) -> Path:
     """Where ``add`` writes if nothing is said: a checkpoint, or a folder of one for each task.
 
@@ -158,10 +171,11 @@ def default_output(
         model: What the user named as the base, or ``None``.
         pretrained: What the user said of its weights, or ``None``.
         vector: A vector, which records the base.
+        sharded: Whether checkpoints are folders of shards in any case.
     """
     if MERGE_METHODS.get(method).one_model_per_task:
         return Path("merged")
-    return Path(checkpoint_name("merged", model, pretrained, vector))
+    return Path(checkpoint_name("merged", model, pretrained, vector, sharded=sharded))
 
 
 def check_tasks(request: AddRequest, method: MergeEntry, recorded: Sequence[str]) -> None:
@@ -253,6 +267,7 @@ class _Writer:
             },
             companions=write_companions,
             common=request.common,
+            shard_bytes=request.shard_bytes,
         )
         return self.result(out, found)
 
@@ -277,6 +292,7 @@ class _Writer:
             words += [f"--coef={coef!r}" for coef in coefs]
         if self.method.draws:
             words.append(f"--seed={request.common.seed}")
+        words += shard_words(request.shard_bytes)
         return [*words, f"--out={request.out}"]
 
 

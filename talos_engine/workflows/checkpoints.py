@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from talos_engine.artifacts import (
+    SHARD_BYTES,
     Header,
     TensorSpec,
     check_checkpoint_folder,
@@ -29,6 +30,7 @@ def stream_model(
     *,
     force: bool,
     companions: Callable[[], object] | None = None,
+    shard_bytes: int | None = None,
 ) -> None:
     """Write a model made from a base, one tensor in memory at a time.
 
@@ -40,16 +42,25 @@ def stream_model(
         tensor: Gives the tensor of a name; called once for each.
         force: Whether an existing checkpoint is replaced.
         companions: Called before the checkpoint appears: writes what has to stand beside it.
+        shard_bytes: Size above which weights are divided, so that the checkpoint is a folder;
+            ``None`` is the library's own way.
 
     Raises:
         OutputError: a tensor holds NaN or Inf, or the checkpoint cannot be written.
     """
     package = checkpoint_package(header.base, folder)
-    if package is None:
+    if package is None and shard_bytes is None:
         stream_checkpoint(out, header, specs, tensor, force=force, companions=companions)
     else:
         stream_checkpoint_folder(
-            out, header, specs, tensor, package, force=force, companions=companions
+            out,
+            header,
+            specs,
+            tensor,
+            package or (lambda folder: None),
+            force=force,
+            companions=companions,
+            shard_bytes=shard_bytes or SHARD_BYTES,
         )
 
 
@@ -68,7 +79,12 @@ def write_model(
 
 
 def checkpoint_name(
-    stem: str, model: str | None, pretrained: str | None = None, made_from: Path | None = None
+    stem: str,
+    model: str | None,
+    pretrained: str | None = None,
+    made_from: Path | None = None,
+    *,
+    sharded: bool = False,
 ) -> str:
     """What a checkpoint is called if nothing is said: files and folders have other endings.
 
@@ -77,7 +93,10 @@ def checkpoint_name(
         model: What the user named, or ``None``.
         pretrained: What the user said of the weights, or ``None``.
         made_from: An artifact that records the base, where ``model`` does not name it.
+        sharded: Whether it is a folder of shards in any case.
     """
+    if sharded:
+        return f"{stem}.ckpt"
     header = read_header(made_from) if model is None and made_from is not None else None
     if model is None and header is None:
         return f"{stem}.safetensors"
@@ -85,13 +104,18 @@ def checkpoint_name(
     return f"{stem}.{'safetensors' if spec.package is None else 'ckpt'}"
 
 
-def check_place_of(out: Path, *, force: bool) -> None:
+def check_place_of(out: Path, *, force: bool, sharded: bool = False) -> None:
     """Raise before any work if a checkpoint, be it a file or a folder, could not be written.
+
+    Args:
+        out: Where it is to go.
+        force: Whether an existing checkpoint is replaced.
+        sharded: Whether it is a folder of shards in any case.
 
     Raises:
         OutputError: it could not.
     """
-    check = check_checkpoint_folder if out.is_dir() else check_output
+    check = check_checkpoint_folder if sharded or out.is_dir() else check_output
     check(out, force=force)
 
 

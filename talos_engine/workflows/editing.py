@@ -77,7 +77,9 @@ def _stem(out: Path) -> str:
     return out.name.removesuffix(".safetensors").removesuffix(".ckpt")
 
 
-def check_edit_outputs(out: Path, common: Common, *, search: bool, folder: bool = False) -> None:
+def check_edit_outputs(
+    out: Path, common: Common, *, search: bool, folder: bool = False, sharded: bool = False
+) -> None:
     """Raise before any work if the result could not be written.
 
     Raises:
@@ -86,7 +88,7 @@ def check_edit_outputs(out: Path, common: Common, *, search: bool, folder: bool 
     if folder:
         check_folder(out, force=common.force)
         return
-    check_place_of(out, force=common.force)
+    check_place_of(out, force=common.force, sharded=sharded)
     check_output(card_path(out), force=common.force)
     if search:
         check_output(report_path(out), force=common.force)
@@ -100,6 +102,11 @@ def flags_of(options: Mapping[str, Any]) -> list[str]:
         if given is not None
         for value in (given if isinstance(given, (list, tuple)) else [given])
     ]
+
+
+def shard_words(shard_bytes: int | None) -> list[str]:
+    """The option that divides the weights, as on a command line."""
+    return [] if shard_bytes is None else [f"--max-shard-size={shard_bytes}"]
 
 
 def write_card(out: Path, card: Card, *, force: bool) -> Path:

@@ -26,7 +26,7 @@ from talos_engine.artifacts import (
     restore,
 )
 from talos_engine.errors import OptionError
-from talos_engine.merging.ops import apply_delta, listed_names
+from talos_engine.merging.ops import apply_combined, listed_names
 from talos_engine.merging.spec import Combine, MergeEntry
 from talos_engine.models.loading import OpenBase, open_base
 from talos_engine.models.spec import BaseWeights
@@ -111,7 +111,9 @@ def open_inputs(
     marks: Sequence[tuple[float, ...]] = (),
     pretrained: str | None = None,
 ) -> Iterator[MergeInputs]:
-    """Task vectors and the base they belong to, open and checked; no change is read.
+    """Task vectors and the base they belong to, open and checked.
+
+    Only files of others are read, for numbers that are none.
 
     Args:
         paths: Vector files, at least one.
@@ -121,6 +123,7 @@ def open_inputs(
 
     Raises:
         MismatchError: bases, names, shapes or dtypes disagree.
+        CorruptFileError: a plain file of differences holds NaN or Inf.
     """
     with ExitStack() as stack:
         base = stack.enter_context(open_base(model, pretrained)) if model is not None else None
@@ -136,6 +139,8 @@ def open_inputs(
         for path, vector in zip(paths, vectors, strict=True):
             check_entries(path, vector, base.specs)
         identity = check_base(base, vectors[0].header.base, paths[0])
+        for vector in vectors:
+            vector.check_foreign()
         order = merge_order(vectors, marks)
         yield MergeInputs(
             vectors=tuple(vectors[position] for position in order),
@@ -160,7 +165,7 @@ def choose_edit(method: MergeEntry, inputs: MergeInputs, combine: Combine, coef:
     alone = method.exact_for_one and not others and coef == 1.0
     if alone and inputs.weights.info.hash == first.header.base.hash:
         return lambda name, theta0: restore(theta0, first.entry(name))
-    return lambda name, theta0: apply_delta(theta0, combine(name), coef)
+    return lambda name, theta0: apply_combined(theta0, combine, name, coef)
 
 
 def write_edited(
@@ -171,6 +176,7 @@ def write_edited(
     header: Mapping[str, Any],
     companions: Callable[[], object],
     common: Common,
+    shard_bytes: int | None = None,
 ) -> None:
     """Write θ0 with the tensors edited that a vector lists, one tensor in memory at a time.
 
@@ -181,6 +187,7 @@ def write_edited(
         header: Method, config and, where the seed mattered, seed of the checkpoint's header.
         companions: Writes what stands beside the checkpoint, just before that appears.
         common: Overwriting.
+        shard_bytes: See ``stream_model``.
     """
     edited = frozenset(inputs.names)
     fields = {"seed": 0, "task": "", **header}
@@ -202,6 +209,7 @@ def write_edited(
         tensor,
         force=common.force,
         companions=companions,
+        shard_bytes=shard_bytes,
     )
 
 

@@ -13,7 +13,7 @@ from talos_engine.data.splits import find_task
 from talos_engine.errors import OptionError
 from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
 from talos_engine.evaluation.editing import EditedEncoder, SearchResult, search_negation
-from talos_engine.merging.ops import apply_delta
+from talos_engine.merging.ops import apply_combined
 from talos_engine.merging.spec import MERGE_METHODS, Combine, MergeContext, MergeEntry
 from talos_engine.progress import Progress, silent
 from talos_engine.workflows.bases import check_encoder_only
@@ -24,6 +24,7 @@ from talos_engine.workflows.editing import (
     check_edit_outputs,
     flags_of,
     report_path,
+    shard_words,
     write_card,
     write_search_report,
 )
@@ -60,6 +61,8 @@ class NegateRequest:
         keep: Share of the pre-trained control accuracy that must remain, in [0, 1];
             ``None`` is 0.95.
         grid: Kind of grid to search, see ``coefficient_grid``; ``None`` is ``union``.
+        shard_bytes: Divide the weights into files of at most this size, in a folder; ``None`` does
+            not, or as the model's library does.
         common: Seed (of methods that draw), device, precision, overwriting.
     """
 
@@ -75,6 +78,7 @@ class NegateRequest:
     control: str | None = None
     keep: float | None = None
     grid: str | None = None
+    shard_bytes: int | None = None
     common: Common = field(default_factory=Common)
 
 
@@ -144,6 +148,7 @@ def _write(
     words += [*flags_of(request.options), f"--coef={coef!r}"]
     if method.draws:
         words.append(f"--seed={request.common.seed}")
+    words += shard_words(request.shard_bytes)
     card = Card(
         inputs.base,
         f"negate:{request.method}",
@@ -167,7 +172,7 @@ def _write(
     write_edited(
         request.out,
         inputs,
-        lambda name, theta0: apply_delta(theta0, found.part(name), -coef),
+        lambda name, theta0: apply_combined(theta0, found.part, name, -coef),
         header={
             "method": f"negate:{request.method}",
             "config": {
@@ -179,6 +184,7 @@ def _write(
         },
         companions=write_companions,
         common=request.common,
+        shard_bytes=request.shard_bytes,
     )
 
 
@@ -222,7 +228,9 @@ def check_negate(request: NegateRequest) -> tuple[MergeEntry, Any]:
         if name is not None:
             find_task(name)
     request.common.runtime()
-    check_edit_outputs(request.out, request.common, search=request.search)
+    check_edit_outputs(
+        request.out, request.common, search=request.search, sharded=request.shard_bytes is not None
+    )
     return method, config
 
 

@@ -122,3 +122,36 @@ def test_method_options_once_or_once_per_vector(
     done = talos("negate", b, *words, "--ties-density", 0.3, "--ties-density", 0.8, "--dry-run")
     assert done.code == 2
     assert "--ties-density must be given once, or once per vector (1); got 2" in done.plain_err
+
+
+def test_shards_and_sizes(talos: Callable[..., Any], toy_files: Any, tmp_path: Path) -> None:
+    a = toy_files.vector("a")
+    done = talos("add", a, "--coef", 1, "--max-shard-size", "20KB")
+    assert (done.code, done.out) == (0, "merged.ckpt\n"), done.err
+    assert len(list((tmp_path / "merged.ckpt").glob("model-*-of-*.safetensors"))) > 1
+    done = talos("negate", a, "--coef", 1, "--max-shard-size", "1GB")
+    assert (done.code, done.out) == (0, "edited.ckpt\n"), done.err
+    assert [path.name for path in (tmp_path / "edited.ckpt").iterdir()] == ["model.safetensors"]
+    done = talos("add", a, "--coef", 1, "--max-shard-size", "large", "-o", "x")
+    assert done.code == 2
+    assert "--max-shard-size must be a size above 0, not 'large'" in done.plain_err
+    assert "500MB" in done.plain_err
+
+
+def test_a_plan_guesses_the_time_and_says_how(
+    talos: Callable[..., Any], toy_files: Any, tmp_path: Path
+) -> None:
+    words = (
+        "add",
+        toy_files.vector("a"),
+        toy_files.vector("b"),
+        "--coef",
+        1,
+        "--dry-run",
+        "--json",
+    )
+    plan = json.loads(talos(*words).out)
+    files = sum(toy_files.vector(task).stat().st_size for task in "ab")
+    assert plan["read_bytes"] == plan["disk_bytes"] + 2 * files
+    assert "read or written a second" in plan["time_guess"]
+    assert json.loads(talos(*words, "--method", "ties").out)["read_bytes"] > plan["read_bytes"]

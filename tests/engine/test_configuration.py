@@ -14,6 +14,7 @@ from talos_engine.configuration import (
     check_choice,
     check_fraction,
     check_positive,
+    parse_size,
 )
 from talos_engine.errors import OptionError
 from talos_engine.masking.spec import MASK_RULES
@@ -103,3 +104,26 @@ def test_ranges(check: Callable[[Any], None], good: list[Any], bad: list[Any]) -
     for value in bad:
         with pytest.raises(OptionError, match="--x must"):
             check(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("2GB", 2_000_000_000),
+        ("500mb", 500_000_000),
+        ("1.5 GiB", 3 * 2**29),
+        ("4k", 4000),
+        ("12", 12),
+        ("1TB", 10**12),
+        ("7B", 7),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size("max-shard-size", text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "0.4", "-1GB", "GB", "5 potatoes", "1iB", "1e9", "nan"])
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(OptionError, match=r"--max-shard-size must be a size above 0") as caught:
+        parse_size("max-shard-size", text)
+    assert "500MB" in caught.value.hint

@@ -102,5 +102,6 @@ MERGE_METHODS.register("consensus")(
         ConsensusConfig,
         merge_by_consensus,
         uses_others=True,
+        passes=2,
     )
 )

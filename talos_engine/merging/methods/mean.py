@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from torch import Tensor
-
-from talos_engine.merging.ops import sum_changes
+from talos_engine.merging.ops import ChangeSum, parts_of
 from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeContext, MergeEntry, VectorSource
 
 
@@ -27,17 +24,8 @@ def merge_by_mean(
 
     Source: the uniform soup of arXiv:2203.05482, as a difference to θ0; deviation: none.
     """
-
-    def combine(name: str) -> Tensor:
-        return sum_changes(vectors, weights, name) / len(vectors)
-
-    return Merge(
-        models=(combine,),
-        parts=tuple(
-            partial(sum_changes, vectors, weights, only=position)
-            for position in range(len(vectors))
-        ),
-    )
+    mean = ChangeSum(vectors, weights, divisor=len(vectors))
+    return Merge(models=(mean,), parts=parts_of(vectors, weights))
 
 
 MERGE_METHODS.register("mean")(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from talos_engine.merging.ops import sum_changes
+from talos_engine.merging.ops import ChangeSum, parts_of
 from talos_engine.merging.spec import MERGE_METHODS, Merge, MergeContext, MergeEntry, VectorSource
 
 
@@ -22,13 +21,7 @@ def merge_by_sum(
     context: MergeContext,
 ) -> Merge:
     """``Σ_t w_t τ_t`` (Eq. 1 of arXiv:2504.02620; deviation: none); the parts are w_t τ_t."""
-    return Merge(
-        models=(partial(sum_changes, vectors, weights),),
-        parts=tuple(
-            partial(sum_changes, vectors, weights, only=position)
-            for position in range(len(vectors))
-        ),
-    )
+    return Merge(models=(ChangeSum(vectors, weights),), parts=parts_of(vectors, weights))
 
 
 MERGE_METHODS.register("sum")(

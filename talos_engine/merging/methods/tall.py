@@ -71,6 +71,7 @@ MERGE_METHODS.register("tall")(
         merge_tall,
         one_model_per_task=True,
         uses_others=True,
+        passes=2,
         tuned={"tall_lambda": (0.2, 0.3, 0.4, 0.5, 0.6)},
     )
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -10,6 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from talos_engine.artifacts import RANGE_ENTRIES
 from talos_engine.configuration import (
     PER_VECTOR,
     OneOrEach,
@@ -18,7 +20,15 @@ from talos_engine.configuration import (
     value_at,
     values_of,
 )
-from talos_engine.merging.ops import change_of, listed_names, shape_of
+from talos_engine.merging.ops import (
+    by_ranges,
+    change_of,
+    changes_of,
+    fits_ranges,
+    listed_names,
+    piece_change,
+    shape_of,
+)
 from talos_engine.merging.ranking import (
     SCOPES,
     MagnitudeRanking,
@@ -80,6 +90,12 @@ class TiesConfig:
         """The scope."""
         return self.scope or "global"
 
+    @property
+    def trims_entries(self) -> bool:
+        """Whether, thresholds being known, an entry is trimmed whatever lies around it."""
+        whole = all(density >= 1 for density in values_of(self.ties_density or 0.0))
+        return whole or (self.ranked == "global" and self.dialect == "official")
+
 
 @dataclass
 class Ballot:
@@ -125,50 +141,93 @@ def merge_ties(
     sign turns the result; the authors' code takes the negative changes there, mergekit the
     positive ones (and so does its dialect here).
     """
-    trim = _prepare_trim(config, vectors)
-    official = config.dialect == "official"
+    election = _Election(config, vectors, weights, _prepare_trim(config, vectors))
+    return Merge(
+        models=(_Merged(election),),
+        parts=tuple(
+            functools.partial(election.agreeing, position) for position in range(len(vectors))
+        ),
+    )
 
-    def trimmed(positions: Sequence[int], name: str) -> Iterator[tuple[int, Tensor]]:
-        for position in positions:
-            change = change_of(vectors[position], name)
-            if change is not None:
-                kept = trim(position, name, change.abs())
-                yield position, torch.where(kept, change, 0.0) * weights[position]
 
-    def count_votes(name: str) -> Ballot:
-        ballot = Ballot(shape_of(vectors, name))
-        for position, change in trimmed(range(len(vectors)), name):
-            ballot.add(change, 1.0 if official else weights[position])
-        return ballot
+@dataclass(frozen=True)
+class _Election:
+    """The vectors' votes on the sign of every entry."""
 
-    @functools.cache
-    def majority() -> float:
+    config: TiesConfig
+    vectors: Sequence[VectorSource]
+    weights: Sequence[float]
+    trim: Trim
+
+    def ballots(self, name: str) -> Iterator[Ballot]:
+        """The votes of one tensor: on all its entries, or where trimming allows range by range."""
+        shape = shape_of(self.vectors, name)
+        listing = [vector for vector in self.vectors if name in vector.shapes]
+        if not self.config.trims_entries or not fits_ranges(listing, name):
+            ballot = Ballot(shape)
+            for position, change in changes_of(self.vectors, name):
+                self._count(ballot, position, name, change)
+            yield ballot
+            return
+        for count, pieces in by_ranges(self.vectors, name, math.prod(shape)):
+            ballot = Ballot((count,))
+            for position, piece in pieces:
+                self._count(ballot, position, name, piece_change(piece, count))
+            yield ballot
+
+    def _count(self, ballot: Ballot, position: int, name: str, change: Tensor) -> None:
+        votes = 1.0 if self.config.dialect == "official" else self.weights[position]
+        ballot.add(self._trimmed(position, name, change), votes)
+
+    def _trimmed(self, position: int, name: str, change: Tensor) -> Tensor:
+        kept = self.trim(position, name, change.abs())
+        return torch.where(kept, change, 0.0) * self.weights[position]
+
+    @functools.cached_property
+    def majority(self) -> float:
         """The sign that most entries of all tensors have elected; takes a pass over everything."""
-        ballots = map(count_votes, listed_names(vectors))
+        ballots = (each for name in listed_names(self.vectors) for each in self.ballots(name))
         votes = sum(int((ballot.up + ballot.down).sign().sum()) for ballot in ballots)
         return float((votes > 0) - (votes < 0))
 
-    def elect(ballot: Ballot) -> Tensor:
+    def elect(self, ballot: Ballot) -> Tensor:
+        """The sign of each entry."""
+        official = self.config.dialect == "official"
         sign = (ballot.up + ballot.down).sign()
         tied = (sign == 0) & (ballot.up != 0)
         if official and not bool(tied.any()):
             return sign  # elsewhere nobody has a change, and the sign of 0 does not matter
-        return torch.where(sign == 0, majority() if official else 1.0, sign)
+        return torch.where(sign == 0, self.majority if official else 1.0, sign)
 
-    def combine(name: str) -> Tensor:
-        ballot = count_votes(name)
-        return ballot.merge(elect(ballot), divide=config.ties_merge == "mean")
+    def agreeing(self, position: int, name: str) -> Tensor:
+        """What of one trimmed vector has the elected sign."""
+        shape = shape_of(self.vectors, name)
+        sign = torch.cat([self.elect(each).reshape(-1) for each in self.ballots(name)])
+        change = change_of(self.vectors[position], name)
+        if change is None:
+            return torch.zeros(shape, dtype=torch.float64)
+        change = self._trimmed(position, name, change)
+        return torch.where(change.sign() == sign.reshape(shape), change, 0.0)
 
-    def agreeing(position: int, name: str) -> Tensor:
-        sign = elect(count_votes(name))
-        for _, change in trimmed([position], name):
-            return torch.where(change.sign() == sign, change, 0.0)
-        return torch.zeros_like(sign)
 
-    return Merge(
-        models=(combine,),
-        parts=tuple(functools.partial(agreeing, position) for position in range(len(vectors))),
-    )
+@dataclass(frozen=True)
+class _Merged:
+    """The disjoint merge; a ``RangeCombine``."""
+
+    election: _Election
+
+    def __call__(self, name: str) -> Tensor:
+        shape = shape_of(self.election.vectors, name)
+        return torch.cat([each.reshape(-1) for each in self._parts(name)]).reshape(shape)
+
+    def ranges(self, name: str) -> Iterator[Tensor]:
+        for each in self._parts(name):
+            yield from each.reshape(-1).split(RANGE_ENTRIES)
+
+    def _parts(self, name: str) -> Iterator[Tensor]:
+        election = self.election
+        for ballot in election.ballots(name):
+            yield ballot.merge(election.elect(ballot), divide=election.config.ties_merge == "mean")
 
 
 def _prepare_trim(config: TiesConfig, vectors: Sequence[VectorSource]) -> Trim:
@@ -203,6 +262,11 @@ def _prepare_trim(config: TiesConfig, vectors: Sequence[VectorSource]) -> Trim:
 
 MERGE_METHODS.register("ties")(
     MergeEntry(
-        "ties", "Yadav et al. 2023, arXiv:2306.01708", TiesConfig, merge_ties, uses_others=True
+        "ties",
+        "Yadav et al. 2023, arXiv:2306.01708",
+        TiesConfig,
+        merge_ties,
+        uses_others=True,
+        passes=4,
     )
 )

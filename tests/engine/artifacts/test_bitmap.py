@@ -21,7 +21,7 @@ RANGE = 2**16
 
 @given(
     numel=st.sampled_from([1, 7, 8, 9, 1000, RANGE - 1, RANGE, RANGE + 1, 2 * RANGE + 13]),
-    density=st.sampled_from([0.0, 0.001, 0.1, 0.9, 1.0]),
+    density=st.sampled_from([0.0, 0.001, 0.03, 0.05, 0.0999, 0.1, 0.9, 1.0]),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=40, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from talos_engine.artifacts import (
+    checkpoint_folder,
     hash_tensors,
     make_entry,
     read_checkpoint,
@@ -426,3 +428,58 @@ def test_existing_outputs_are_kept(toy_files: Any, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         add_vectors(AddRequest(vectors, tmp_path / "m.safetensors", coefs=(0.5,), common=keep))
     assert (tmp_path / "m.search.json").read_text() == "precious"
+
+
+def test_shards_hold_what_one_file_holds_and_are_read_back(toy_files: Any, tmp_path: Path) -> None:
+    vectors = tuple(toy_files.vector(task) for task in "ab")
+    request = AddRequest(vectors, tmp_path / "one", coefs=(0.5,), common=CPU)
+    whole = read_checkpoint(add_vectors(request).path)
+    limit = sum(value.nbytes for value in whole.tensors.values()) // 3
+    out = tmp_path / "shards.ckpt"
+    done = add_vectors(dataclasses.replace(request, out=out, shard_bytes=limit))
+    names = sorted(path.name for path in out.iterdir())
+    count = len(names) - 1
+    assert count > 1
+    assert names == [
+        *(f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)),
+        "model.safetensors.index.json",
+    ]
+    index = json.loads((out / names[-1]).read_text())
+    assert index["metadata"]["total_size"] == sum(value.nbytes for value in whole.tensors.values())
+    found: dict[str, Tensor] = {}
+    for name in names[:-1]:
+        own = load_file(out / name)
+        assert len(own) == 1 or sum(value.nbytes for value in own.values()) <= limit
+        assert all(index["weight_map"][key] == name for key in own)
+        found |= own
+    assert same_bits(found, whole.tensors)
+    assert same_bits(read_checkpoint(out).tensors, whole.tensors)
+    assert read_checkpoint(out).header == whole.header
+    assert same_bits(dict(load_weights(str(out)).tensors), whole.tensors)
+    assert done.card is not None
+    assert f"--max-shard-size={limit}" in done.card.read_text()
+    back = negate_vector(
+        NegateRequest(vectors[0], tmp_path / "back.ckpt", str(out), coef=0.5, shard_bytes=limit)
+    )
+    assert len(list(back.path.iterdir())) == len(names), "shards can be edited again"
+
+
+def test_a_failing_disk_leaves_no_shard(
+    toy_files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = AddRequest(
+        (toy_files.vector("a"),), tmp_path / "c.ckpt", coefs=(0.5,), shard_bytes=5000, common=CPU
+    )
+    real, written = checkpoint_folder.write_artifact, []
+
+    def break_down(path: Path, *rest: Any, **more: Any) -> None:
+        written.append(path)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        real(path, *rest, **more)
+
+    monkeypatch.setattr(checkpoint_folder, "write_artifact", break_down)
+    with pytest.raises(OutputError, match="No space left"):
+        add_vectors(request)
+    assert len(written) == 2
+    assert [path.name for path in tmp_path.iterdir()] == []

@@ -32,6 +32,7 @@ from talos_engine.artifacts import (
 )
 from talos_engine.artifacts.container import TensorFile
 from talos_engine.errors import CorruptFileError, MismatchError, OptionError, OutputError
+from talos_engine.workflows import merging
 from talos_engine.workflows.add import AddRequest, add_vectors
 from talos_engine.workflows.negate import NegateRequest, negate_vector
 from talos_engine.workflows.opening import Common
@@ -312,7 +313,8 @@ def test_nothing_is_read_before_every_header_is_checked(
         header = Header("vector", info, "talos", "t", {}, 0, "")
         write_vector(odd, TaskVector(header, {name: entry}))
         with monkeypatch.context() as patch:
-            patch.setattr(TensorFile, "get", lambda *_: pytest.fail("a tensor was read"))
+            for reading in ("get", "stream"):
+                patch.setattr(TensorFile, reading, lambda *_: pytest.fail("a tensor was read"))
             with pytest.raises(MismatchError, match=f"odd{number}.*'{name}'"):
                 world.add("sum", [*vectors, odd], [1.0])
     assert not (tmp_path / "merged").exists()
@@ -421,15 +423,16 @@ def test_a_weight_of_zero_is_no_missing_weight(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "tall"])
 def test_numbers_that_are_none_are_refused_by_name(
-    tmp_path: Path, method: str, value: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, value: float
 ) -> None:
-    """In a plain file of differences, whose checksums nobody has made."""
+    """In a plain file of differences, whose checksums nobody has made; before anything is done."""
     from safetensors.torch import save_file
 
     world = simple_world(tmp_path)
     plain = {name: torch.zeros(4, 5) for name in "ab"}
     plain["b"][2, 3] = value
     save_file(plain, tmp_path / "plain")
+    monkeypatch.setattr(merging, "stream_model", lambda *_: pytest.fail("work was begun"))
     with pytest.raises(CorruptFileError, match="plain: tensor 'b' holds NaN or Inf"):
         world.add(method, [world.vectors()[0], tmp_path / "plain"][::-1], [1.0])
     assert not (tmp_path / "merged").exists()

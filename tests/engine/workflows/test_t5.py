@@ -317,6 +317,22 @@ def test_large_checkpoints_are_sharded(t5_toys: Any, tmp_path: Path) -> None:
     assert library_accuracy(out, colour) == library_accuracy(whole, colour)
 
 
+def test_merged_shards_load_in_the_library(t5_toys: Any, tmp_path: Path) -> None:
+    model, colour = t5_toys.model(), t5_toys.data("colour")
+    whole = tuned(model, tmp_path / "c.ckpt")
+    vector = make_vector(VectorRequest(whole, tmp_path / "v", model=model, common=COMMON)).path
+    request = AddRequest(
+        (vector,), tmp_path / "m.ckpt", model, coefs=(1.0,), shard_bytes=40_000, common=COMMON
+    )
+    shards = add_vectors(request).path
+    assert len(list(shards.glob("model-*.safetensors"))) > 1
+    assert library_accuracy(shards, colour) == library_accuracy(whole, colour)
+    again = read_checkpoint(shards).tensors
+    assert all(
+        torch.equal(again[key], value) for key, value in read_checkpoint(whole).tensors.items()
+    )
+
+
 def test_a_writer_that_fails_leaves_the_old_folder(t5_toys: Any, tmp_path: Path) -> None:
     whole = tuned(t5_toys.model(), tmp_path / "c.ckpt")
     checkpoint = read_checkpoint(whole)

@@ -71,7 +71,7 @@ def test_the_mixture_shows_no_text_of_a_split(mixture) -> None:
     import random
 
     rng = random.Random(3)
-    shown = {mixture.draw(rng).text for _ in range(6000)}
+    shown = {mixture.draw(rng, tuple(mixture.SHARES)).text for _ in range(6000)}
     for name in EMBEDDED_TASKS.names():
         task = EMBEDDED_TASKS.get(name)
         if task.kind == TEXTS:

@@ -34,7 +34,8 @@ def test_cost_averages_seconds_and_takes_the_largest_memory(compute: Any, source
         part = {"mean": total / 2, "std": 0.0}
         return source({"methods": [
             {"method": "talos", "forward_backward": part, "optimizer": part,
-             "total": {"mean": total, "std": 0.0}, "mask_s": mask, "peak_bytes": peak},
+             "total": {"mean": total, "std": 0.0}, "mask_s": mask, "peak_bytes": peak,
+             "flops": 4e9 * total, "efficiency": total / 10},
         ]})  # fmt: skip
 
     profiles = [profile(1.0, 2**30, 4.0), profile(3.0, 2**31, 6.0)]
@@ -43,6 +44,9 @@ def test_cost_averages_seconds_and_takes_the_largest_memory(compute: Any, source
     assert cells["forward_backward"]["mean"] == 1.0
     assert cells["memory"]["mean"] == 2.0
     assert [cells[key]["paper"] for key in ("forward_backward", "memory")] == [0.1891, 7.8]
+    assert cells["products"]["mean"] == 8.0, "GFLOP"
+    assert cells["efficiency"]["mean"] == pytest.approx(0.2)
+    assert cells["products"].get("paper") is cells["efficiency"].get("paper") is None
     with_mask = compute("cost", {"profiles": profiles}, {"steps": 10},
                         paper=("calibration_cost", "ViT-L-14"))["rows"][0]["cells"]  # fmt: skip
     assert [with_mask[key]["mean"] for key in ("mask", "train", "total")] == [5.0, 20.0, 25.0]

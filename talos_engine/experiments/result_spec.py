@@ -109,10 +109,12 @@ class Record:
     Args:
         variables: Of the step that evaluated, and of the one that made the model.
         tasks: Accuracy, correct and n by task.
+        bounds: What ``--bound`` measured by task; empty without it.
     """
 
     variables: Mapping[str, Any]
     tasks: Mapping[str, Mapping[str, Any]]
+    bounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def accuracy(self, task: str) -> float:
         """Accuracy on a task, a share."""
@@ -137,7 +139,8 @@ def evaluations(sources: Iterable[Source]) -> list[Record]:
             for result in source.content["results"]:
                 own = result["input"]
                 made = {} if own is None else source.inputs.get(own["path"], {})
-                found.append(Record({**source.variables, **made}, result["tasks"]))
+                bounds = result.get("bounds", {})
+                found.append(Record({**source.variables, **made}, result["tasks"], bounds))
         except (KeyError, TypeError) as error:
             raise CorruptFileError(f"{source.path}: no result of evaluate: {error}") from None
     return found

@@ -27,6 +27,7 @@ COMPLETE = {
     "fig2": {"disentanglement"},
     "fig3": {"localization"},
     "fig4-5": {"mask-structure"},
+    "bound": {"bound"},
     "fig6": {"linearization"},
     "fig7": {"drift"},
     "fig8": {"sparsity-addition", "sparsity-negation"},

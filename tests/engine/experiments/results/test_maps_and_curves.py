@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from talos_engine.errors import CorruptFileError, RecipeError
+from talos_engine.experiments.result_spec import Source
 
 
 def test_localization_divides_by_the_base(compute: Any, models: Any) -> None:
@@ -51,6 +52,24 @@ def test_cost_averages_seconds_and_takes_the_largest_memory(compute: Any, source
                         paper=("calibration_cost", "ViT-L-14"))["rows"][0]["cells"]  # fmt: skip
     assert [with_mask[key]["mean"] for key in ("mask", "train", "total")] == [5.0, 20.0, 25.0]
     assert with_mask["total"]["paper"] == 719.27
+
+
+def test_bounds_are_told_apart_by_own_and_other_tasks(compute: Any) -> None:
+    def told(bound: float, slope: float) -> Any:
+        return {"count": 10, "change_norm": 0.5, "bound": bound, "mean_slope": slope, "n": 8}
+
+    content = {"results": [
+        {"input": {"path": task}, "tasks": {}, "bounds": {"a": told(*first), "b": told(*second)}}
+        for task, first, second in (("a", (4.0, 2.0), (1.0, 0.5)), ("b", (3.0, 0.1), (6.0, 4.0)))
+    ]}  # fmt: skip
+    given = Source("e.json", {"method": "talos"}, {"a": {"task": "a"}, "b": {"task": "b"}}, content)
+    found = compute("bound", {"bounds": [given]})
+    (row,) = found["rows"]
+    means = {key: cell["mean"] for key, cell in row["cells"].items()}
+    assert row["label"] == "talos"
+    assert means == {"entries": 10, "norm": 0.5, "bound_own": 5.0, "bound_other": 2.0,
+                     "slope_own": 3.0, "slope_other": pytest.approx(0.3)}  # fmt: skip
+    assert "over 8 examples" in found["notes"][0]
 
 
 def test_disentanglement_is_the_mean_over_sources(compute: Any, source: Any) -> None:
@@ -134,7 +153,7 @@ def test_ablation(compute: Any, models: Any) -> None:
         compute("ablation", sources, {"measures": ["best"]})
 
 
-KINDS = {"cost": "profiles", "disentanglement": "grids", "insensitive": "edits",
+KINDS = {"bound": "bounds", "cost": "profiles", "disentanglement": "grids", "insensitive": "edits",
          "overlap": "comparisons", "structure": "masks", "drift": "logs"}  # fmt: skip
 
 

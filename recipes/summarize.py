@@ -1,4 +1,4 @@
-"""Print a Markdown table from the metrics that ``demo.sh`` and ``table.sh`` leave in a folder.
+"""Print a Markdown table from the metrics that ``demo.sh`` leaves in a folder.
 
 Only the standard library is needed. Several folders are several seeds: mean ± standard deviation.
 """

@@ -20,7 +20,7 @@ COMMANDS = typer.main.get_command(app).commands
 
 
 def test_there_are_recipes() -> None:
-    assert {path.name for path in SHELL} >= {"demo.sh", "pipeline.sh", "table.sh"}
+    assert {path.name for path in SHELL} >= {"demo.sh", "pipeline.sh"}
 
 
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)

@@ -117,6 +117,8 @@ def test_table_3_and_the_choices(talos: Callable[..., Any], run_folder: Any) -> 
                 "optimizer": {"mean": 0.05},
                 "total": {"mean": 0.3},
                 "peak_bytes": 2**30,
+                "flops": 2_000_000_000,
+                "efficiency": 0.5,
             }
         ]
     }

@@ -45,6 +45,9 @@ def test_two_processes_killed_and_resumed_give_the_bytes_of_one(
 ) -> None:
     vectors = write_vectors(tmp_path)
     assert talos("disentangle", *vectors, *GRID, "-o", "one.json").code == 0
+    shared = talos("disentangle", *vectors, *GRID, "--jobs", "2", "-o", "shared.json")
+    assert shared.code == 0
+    assert (tmp_path / "shared.json").read_bytes() == (tmp_path / "one.json").read_bytes()
     words = ["disentangle", *vectors, *GRID, "--jobs", "2", "--checkpoint-every", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "talos_cli", *words, "-o", "two.json"], cwd=tmp_path

@@ -33,7 +33,7 @@ COMPLETE = {
     "fig8": {"sparsity-addition", "sparsity-negation"},
     "fig9": {"single-task"},
 }
-OF_T5 = {"table1", "table2", "table3", "fig2", "fig3"}
+OF_T5 = {"table1", "table2", "table3", "table5", "fig2", "fig3"}
 APART = {"hyperparameters": {"tuned-values", "tuned-addition", "tuned-negation"}}  # not in all.toml
 
 

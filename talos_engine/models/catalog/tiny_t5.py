@@ -28,7 +28,7 @@ MODELS.register(NAME)(
         description="small T5 over bytes pre-trained by this project on composed sentences",
         training_defaults={
             "": {**_SHARED, "lr": 1e-3},
-            "talos": {"lr": 1e-2},
+            "talos": {"lr": 3e-3},
             "lota": {"lr": 3e-3},
             "linearized": {"lr": 1e-3},
             "l-lora": {"lr": 1e-2},

@@ -36,7 +36,7 @@ from talos_engine.workflows.merging import (
     open_inputs,
     write_edited,
 )
-from talos_engine.workflows.opening import Common, open_session
+from talos_engine.workflows.opening import Common, named_paths, open_session
 from talos_engine.workflows.searching import FoundModel, ModelSearch
 from talos_engine.workflows.vector_options import (
     arrange,
@@ -148,6 +148,7 @@ def check_add(request: AddRequest) -> tuple[MergeEntry, Any]:
     folder = method.one_model_per_task
     check_edit_outputs(
         request.out,
+        (*request.vectors, *named_paths(request.model, request.common.pretrained)),
         request.common,
         search=request.search,
         folder=folder,

@@ -12,6 +12,7 @@ from talos_engine.artifacts import (
     BaseInfo,
     StrPath,
     atomic_write,
+    check_distinct,
     check_folder,
     check_output,
     file_hash,
@@ -78,13 +79,33 @@ def _stem(out: Path) -> str:
 
 
 def check_edit_outputs(
-    out: Path, common: Common, *, search: bool, folder: bool = False, sharded: bool = False
+    out: Path,
+    read: Sequence[Path],
+    common: Common,
+    *,
+    search: bool,
+    folder: bool = False,
+    sharded: bool = False,
 ) -> None:
-    """Raise before any work if the result could not be written.
+    """Raise before any work if the result could not be written, or would replace what is read.
+
+    Args:
+        out: The checkpoint, or a folder of several.
+        read: Files and folders that the command reads.
+        common: Overwriting.
+        search: Whether a report of a search is written too.
+        folder: Whether it is a folder of several, with all that stands beside them inside.
+        sharded: Whether the checkpoint is a folder of shards in any case.
 
     Raises:
-        OutputError: it could not.
+        OptionError: an output takes the place of an input.
+        OutputError: the result could not be written.
     """
+    beside = {
+        "the model card": None if folder else card_path(out),
+        "the search's report": report_path(out) if search and not folder else None,
+    }
+    check_distinct({"--out": out, **beside}, read)
     if folder:
         check_folder(out, force=common.force)
         return

@@ -29,7 +29,7 @@ from talos_engine.workflows.editing import (
     write_search_report,
 )
 from talos_engine.workflows.merging import MergeInputs, materialize, open_inputs, write_edited
-from talos_engine.workflows.opening import Common, open_session
+from talos_engine.workflows.opening import Common, named_paths, open_session
 from talos_engine.workflows.vector import header_sparsity
 from talos_engine.workflows.vector_options import (
     arrange,
@@ -229,7 +229,15 @@ def check_negate(request: NegateRequest) -> tuple[MergeEntry, Any]:
             find_task(name)
     request.common.runtime()
     check_edit_outputs(
-        request.out, request.common, search=request.search, sharded=request.shard_bytes is not None
+        request.out,
+        (
+            request.vector,
+            *request.others,
+            *named_paths(request.model, request.common.pretrained),
+        ),
+        request.common,
+        search=request.search,
+        sharded=request.shard_bytes is not None,
     )
     return method, config
 

@@ -81,11 +81,7 @@ def check_places(out: Path, kept: Persistence, read: Sequence[Path]) -> None:
         OptionError: two are the same file, or one lies in the folder that is written.
     """
     check_distinct({"--out": out, "--log": kept.log, "the run's state": resume_path(out)}, read)
-    for path in (*read, *([] if kept.log is None else [kept.log])):
-        if out.resolve() in path.resolve().parents:
-            raise OptionError(
-                f"{path} lies in --out {out}, which is written as a whole", "choose another place"
-            )
+    check_distinct({"--out": out}, [] if kept.log is None else [kept.log])
 
 
 def check_persistence(out: Path, kept: Persistence, *, force: bool) -> None:

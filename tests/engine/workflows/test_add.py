@@ -430,6 +430,50 @@ def test_existing_outputs_are_kept(toy_files: Any, tmp_path: Path) -> None:
     assert (tmp_path / "m.search.json").read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    ("out", "more"),
+    [
+        ("a.safetensors", {}),
+        ("./sub/../b.safetensors", {}),
+        ("base.safetensors", {"model": "base.safetensors"}),
+        ("base", {"model": "base.safetensors"}),  # whose card would be base.md, a vector here
+        ("c", {"model": "base.safetensors", "search": True}),  # whose report is a vector here
+        (".", {"method": "tall"}),
+        ("shards", {"shard_bytes": 5000, "model": "shards"}),
+        ("folder/model.safetensors", {"model": "folder"}),
+    ],
+)
+def test_no_output_takes_the_place_of_an_input(
+    toy_files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, more: dict[str, Any]
+) -> None:
+    names = ("a.safetensors", "b.safetensors", "base.md", "c.search.json")
+    for name, task in zip(names, "abab", strict=True):
+        shutil.copyfile(toy_files.vector(task), tmp_path / name)
+    shutil.copyfile(toy_files.checkpoint("c"), tmp_path / "base.safetensors")
+    for name in ("sub", "folder", "shards"):
+        (tmp_path / name).mkdir()
+    shutil.copyfile(toy_files.checkpoint("c"), tmp_path / "folder/model.safetensors")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.chdir(tmp_path / "sub")
+    vectors = tuple(tmp_path / name for name in names)
+    coefs = () if more.get("search") else (1.0,)
+    if "model" in more:
+        more = {**more, "model": str(tmp_path / more["model"])}
+    request = AddRequest(vectors, tmp_path / out, coefs=coefs, common=CPU, **more)
+    with pytest.raises(OptionError, match="which is read|lies in --out"):
+        add_vectors(request)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_an_output_may_lie_beside_its_base_again_and_again(toy_files: Any, tmp_path: Path) -> None:
+    base = tmp_path / "base.safetensors"
+    shutil.copyfile(toy_files.checkpoint("c"), base)
+    vectors = (toy_files.vector("a"),)
+    request = AddRequest(vectors, tmp_path / "m", str(base), coefs=(1.0,), common=CPU)
+    assert add_vectors(request).path == add_vectors(request).path
+
+
 def test_shards_hold_what_one_file_holds_and_are_read_back(toy_files: Any, tmp_path: Path) -> None:
     vectors = tuple(toy_files.vector(task) for task in "ab")
     request = AddRequest(vectors, tmp_path / "one", coefs=(0.5,), common=CPU)

@@ -100,6 +100,29 @@ def test_searching_equals_trying_every_file(toy_files: Any, tmp_path: Path, keep
     ]
 
 
+@pytest.mark.parametrize("out", ["v", "other", "base"])
+def test_no_output_takes_the_place_of_an_input(toy_files: Any, tmp_path: Path, out: str) -> None:
+    files = {
+        "v": toy_files.vector("a"),
+        "other": toy_files.vector("b"),
+        "base": toy_files.checkpoint("c"),
+    }
+    for name, path in files.items():
+        (tmp_path / name).write_bytes(path.read_bytes())
+    request = NegateRequest(
+        tmp_path / "v",
+        tmp_path / out,
+        str(tmp_path / "base"),
+        method="ties",
+        others=(tmp_path / "other",),
+        coef=1.0,
+        common=CPU,
+    )
+    with pytest.raises(OptionError, match="which is read"):
+        negate_vector(request)
+    assert (tmp_path / out).read_bytes() == files[out].read_bytes()
+
+
 def test_the_task_to_forget_may_be_another(toy_files: Any, tmp_path: Path) -> None:
     request = NegateRequest(
         toy_files.vector("a"),

@@ -8,7 +8,6 @@ from pathlib import Path
 from talos_engine.artifacts.files import StrPath
 from talos_engine.errors import OptionError
 
-
 _OF_MODELS = (  # what libraries write into a model's folder; other files there are nobody's input
     "*model*.safetensors",
     "*model*.bin",

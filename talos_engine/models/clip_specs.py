@@ -86,4 +86,5 @@ def make_spec(
         training_defaults=TRAINING_DEFAULTS,
         require=require,
         folder=folder,
+        adopt=clip_weights.adopt,
     )

@@ -9,13 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from talos_engine.artifacts import inspect_kind, open_tensors
-from talos_engine.artifacts.tensor_folder import read_index
-from talos_engine.artifacts.tensors import is_finite
-from talos_engine.errors import ArtifactError, MismatchError, ModelError, first_line
+from talos_engine.errors import ModelError, first_line
 from talos_engine.hub import hub_problem
 from talos_engine.models.clip_transformers import from_transformers, is_transformers_state
-from talos_engine.models.pickled_weights import read_pickled
+from talos_engine.models.weight_files import fit_state, read_state, unwrap
 
 _PREFERRED = (  # open_clip's own order
     "open_clip_model.safetensors",
@@ -30,7 +27,6 @@ _PREFERRED = (  # open_clip's own order
 )
 HUB_WEIGHTS = tuple(name for name in _PREFERRED if not name.endswith(".json"))
 """What may be fetched from a repository, the first that is there."""
-_INDEX = ".safetensors.index.json"
 _ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
 _NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}  # in OpenAI's own files
 
@@ -65,57 +61,26 @@ def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
         ArtifactError: the file cannot be read as weights.
         MismatchError: names, shapes or kinds are not the model's, or a value is not finite.
     """
-    found = _adapted(_read(path), expected)
-    if is_transformers_state(found):
-        found = from_transformers(found, expected, str(path))
-    for name in sorted(expected.keys() | found.keys()):
-        told = f"{path} does not fit the architecture at {name!r}: "
-        if name not in found or name not in expected:
-            where = "the file" if name not in found else "the model"
-            raise MismatchError(f"{told}missing in {where}")
-        here, there = found[name], expected[name]
-        if here.shape != there.shape or here.is_floating_point() != there.is_floating_point():
-            raise MismatchError(
-                f"{told}expected {there.dtype} of shape {tuple(there.shape)}, "
-                f"found {here.dtype} of shape {tuple(here.shape)}"
-            )
-        if not is_finite(here):
-            raise MismatchError(f"{path}: {name!r} holds NaN or infinity")
-    return {name: found[name].to(value.dtype).contiguous() for name, value in expected.items()}
+    return fit_state(path, _adapted(path, unwrap(read_state(path), expected), expected), expected)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ArtifactError(f"there is no file {path}")
-    if path.name.endswith(_INDEX):
-        return _read_shards(path)
-    with path.open("rb") as file:
-        pickled = file.read(2) in (b"PK", b"\x80\x02")  # a zip of torch.save, or its old format
-    if pickled:
-        return read_pickled(path)
-    if inspect_kind(path) == "checkpoint":
-        raise ArtifactError(f"{path} is a checkpoint made by talos", f"pass --model {path}")
-    with open_tensors(path) as tensors:
-        return tensors.read_all()
+def adopt(
+    path: Path, found: dict[str, Tensor], theta0: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """A fine-tuned model's tensors under the names and in the layouts of its base, with notes.
+
+    Args:
+        path: The file, for messages.
+        found: Its tensors.
+        theta0: The base.
+    """
+    return _adapted(path, found, theta0), ()
 
 
-def _read_shards(index: Path) -> dict[str, Tensor]:
-    """The tensors of the files that an index of transformers lists; they lie beside it."""
-    files = read_index(index)
-    found: dict[str, Tensor] = {}
-    for name in sorted(set(files.values())):
-        with open_tensors(index.parent / name) as tensors:
-            found.update(tensors.read_all())
-    if found.keys() != files.keys():
-        odd = sorted(found.keys() ^ files.keys())[0]
-        raise ArtifactError(f"{index} and the files it lists disagree about {odd!r}")
-    return found
-
-
-def _adapted(found: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Old layouts as open_clip reads them; nothing is resized or made up."""
-    if found and all(name.startswith("module.") for name in found):
-        found = {name.removeprefix("module."): value for name, value in found.items()}
+def _adapted(
+    path: Path, found: dict[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Old layouts as open_clip reads them, and transformers'; nothing is resized or made up."""
     for name in _NOT_WEIGHTS:
         if name in found and name not in expected:
             del found[name]
@@ -126,7 +91,7 @@ def _adapted(found: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[s
     for name in ("logit_scale", "logit_bias"):
         if name in found and name in expected and found[name].numel() == expected[name].numel():
             found[name] = found[name].reshape(expected[name].shape)
-    return found
+    return from_transformers(found, expected, str(path)) if is_transformers_state(found) else found
 
 
 def find_cached(tag: Mapping[str, Any]) -> Path | None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -153,6 +153,12 @@ class Backbone(ABC):
         """Move the model to a device."""
 
 
+Adopt: TypeAlias = Callable[
+    [Path, dict[str, Tensor], Mapping[str, Tensor]], tuple[dict[str, Tensor], tuple[str, ...]]
+]
+"""See ``ModelSpec.adopt``."""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A model that can be loaded.
@@ -171,6 +177,9 @@ class ModelSpec:
             neither here nor from the network; reads none. Not given: they are here.
         folder: Returns where the model's other files lie, downloaded if need be; ``None``: nowhere.
         kind: Kind of examples that it takes: ``IMAGES`` or ``TEXTS``.
+        adopt: Brings a fine-tuned model that other tools wrote under the names and into the layouts
+            of θ0, given its file (for messages), its tensors and θ0; with notes for people. Not
+            given: they are the model's own.
         package: Writes what its library wants to find beside the weights, given the model's own
             folder and the new one: then checkpoints are folders. Not given: they are files.
     """
@@ -186,6 +195,7 @@ class ModelSpec:
     require: Callable[[], object] = lambda: None
     folder: Callable[[], Path | None] = lambda: None
     kind: str = IMAGES
+    adopt: Adopt | None = None
     package: Callable[[Path, Path], object] | None = None
 
 

@@ -32,7 +32,7 @@ from talos_engine.models.t5_architecture import (
     make_tokenizer,
     read_config,
 )
-from talos_engine.models.t5_weights import read_weights, weight_names, weights_files
+from talos_engine.models.t5_weights import adopt, read_weights, weight_names, weights_files
 
 TRAINING_DEFAULTS = {  # of the paper and its authors' code
     "": {
@@ -160,6 +160,7 @@ def make_spec(
         require=require,
         folder=locate,
         kind=TEXTS,
+        adopt=adopt,
         package=write_companions,
     )
 

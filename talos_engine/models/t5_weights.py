@@ -1,4 +1,4 @@
-"""Weights of T5 models: the files that ``save_pretrained`` writes, whole or sharded."""
+"""Weights of T5 models: the files that ``save_pretrained`` writes, and state dicts."""
 
 from __future__ import annotations
 
@@ -98,6 +98,22 @@ def read_weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tens
     return {name: found[name].to(value.dtype).contiguous() for name, value in expected.items()}
 
 
+def adopt(
+    path: Path, found: dict[str, Tensor], theta0: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """A fine-tuned model's tensors with tied ones once; no notes.
+
+    Args:
+        path: The file, for messages.
+        found: Its tensors, as ``state_dict`` gives them.
+        theta0: The base.
+
+    Raises:
+        MismatchError: copies of tied weights differ.
+    """
+    return _untie(path, found, has_head=_HEAD in theta0), ()
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
         return read_pickled(path)
@@ -105,7 +121,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         return tensors.read_all()
 
 
-def _untie(folder: Path, found: dict[str, Tensor], *, has_head: bool) -> dict[str, Tensor]:
+def _untie(place: Path, found: dict[str, Tensor], *, has_head: bool) -> dict[str, Tensor]:
     """The same with tied weights once, under the name ``shared.weight``."""
     copies = [
         name for name in (_SHARED, *_COPIES, *(() if has_head else (_HEAD,))) if name in found
@@ -113,7 +129,7 @@ def _untie(folder: Path, found: dict[str, Tensor], *, has_head: bool) -> dict[st
     for name in copies[1:]:
         if not found[name].equal(found[copies[0]]):
             raise MismatchError(
-                f"the weights in {folder}: {copies[0]!r} and {name!r} differ, the configuration "
+                f"the weights in {place}: {copies[0]!r} and {name!r} differ, the configuration "
                 "says that they are tied"
             )
     left = {name: value for name, value in found.items() if name not in (*copies, *_NOT_WEIGHTS)}

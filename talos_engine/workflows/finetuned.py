@@ -22,7 +22,7 @@ from talos_engine.artifacts import (
 )
 from talos_engine.errors import CorruptFileError, OptionError
 from talos_engine.models.adapters import CONFIG, WEIGHTS, is_adapter, merge_adapter
-from talos_engine.models.clip_weights import read_weights
+from talos_engine.models.foreign_weights import read_foreign
 from talos_engine.models.loading import is_checkpoint_path
 from talos_engine.models.spec import BaseWeights
 from talos_engine.workflows.bases import check_architecture, check_base, check_expansion_point
@@ -88,9 +88,9 @@ def read_finetuned(path: Path, model: str | None, pretrained: str | None) -> Fin
         return Finetuned(
             weights, other.tensors, "external", "", {**config, "finetuned_hash": other.info.hash}
         )
-    tensors = read_weights(path, weights.tensors)
+    found = read_foreign(path, weights)
     return Finetuned(
-        weights, tensors, "external", "", {**config, "finetuned_hash": file_hash(path)}
+        weights, found.tensors, "external", "", {**config, "finetuned_hash": file_hash(path)}
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from talos_engine.models.clip_weights import adopt
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import MODELS, Backbone, BaseWeights, ModelSpec
 
@@ -62,6 +63,7 @@ MODELS.register("tiny-clip")(
         read=_read,
         build=_build,
         skeleton=_skeleton,
+        adopt=adopt,
         training_defaults={
             "": {**_SHARED, "lr": 1e-3},
             "talos": {"lr": 1e-2},

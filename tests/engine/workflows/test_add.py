@@ -460,7 +460,7 @@ def test_no_output_takes_the_place_of_an_input(
     if "model" in more:
         more = {**more, "model": str(tmp_path / more["model"])}
     request = AddRequest(vectors, tmp_path / out, coefs=coefs, common=CPU, **more)
-    with pytest.raises(OptionError, match="which is read|lies in --out"):
+    with pytest.raises(OptionError, match=r"which is read|lies in --out"):
         add_vectors(request)
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert after == before

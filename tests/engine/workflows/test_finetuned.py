@@ -86,3 +86,32 @@ def test_a_vector_leads_from_one_checkpoint_to_another(toy_files: Any, tmp_path:
     found = restored(out, str(first))
     for name, value in read_checkpoint(second).tensors.items():
         assert torch.equal(found[name], value)
+
+
+@pytest.mark.parametrize("name", ["v10", "v11"])
+@pytest.mark.parametrize("form", ["pt", "safetensors"])
+def test_a_state_dict_of_t5_holds_tied_weights_several_times(
+    t5_toys: Any, tmp_path: Path, name: str, form: str
+) -> None:
+    from transformers import T5ForConditionalGeneration
+
+    model = T5ForConditionalGeneration.from_pretrained(t5_toys.model(name))
+    with torch.no_grad():
+        model.get_input_embeddings().weight[3] += 0.5
+        model.encoder.final_layer_norm.weight += 0.25
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    assert {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"} < state.keys()
+    path = tmp_path / f"tuned.{form}"
+    save = torch.save if form == "pt" else save_file
+    save(state, path)
+    make_vector(VectorRequest(path, tmp_path / "v", t5_toys.model(name)))
+    changed = {key: entry.nnz for key, entry in read_vector(tmp_path / "v").entries.items()}
+    assert changed == {"shared.weight": 24, "encoder.final_layer_norm.weight": 24}
+    found = restored(tmp_path / "v", t5_toys.model(name))
+    assert all(torch.equal(value, state[key]) for key, value in found.items())
+
+    state["decoder.embed_tokens.weight"][0] += 1
+    save(state, path)
+    with pytest.raises(MismatchError, match=r"tuned.*decoder\.embed_tokens\.weight' differ"):
+        make_vector(VectorRequest(path, tmp_path / "w", t5_toys.model(name)))
+    assert not (tmp_path / "w").exists()

@@ -79,8 +79,8 @@ def read_finetuned(path: Path, model: str | None, pretrained: str | None) -> Fin
     weights = resolve_model(model, [], pretrained)
     config: dict[str, Any] = {"sparsity": 0.0, "evaluation": PLAIN}
     if is_adapter(path):
+        tensors = merge_adapter(path, weights.tensors)  # first: it tells what is missing, and why
         hashes = {name: file_hash(path / name) for name in (CONFIG, WEIGHTS)}
-        tensors = merge_adapter(path, weights.tensors)
         return Finetuned(weights, tensors, "peft-lora", "", {**config, "adapter": hashes})
     if path.is_dir():  # of a library: read like a base
         other = resolve_model(str(path), [], None)

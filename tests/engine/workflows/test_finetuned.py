@@ -79,6 +79,14 @@ def test_an_adapter_gives_its_product(tmp_path: Path) -> None:
     assert torch.equal(restored(out, "toy-clip")[name], expected)
 
 
+def test_an_adapter_in_a_pickle_is_refused_with_a_way_to_convert(tmp_path: Path) -> None:
+    (tmp_path / CONFIG).write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 1}))
+    torch.save({}, tmp_path / "adapter_model.bin")
+    with pytest.raises(ArtifactError, match=f"has no {WEIGHTS}") as caught:
+        make_vector(VectorRequest(tmp_path, tmp_path / "v", model="toy-clip"))
+    assert "safe_serialization=True" in caught.value.hint
+
+
 def test_a_vector_leads_from_one_checkpoint_to_another(toy_files: Any, tmp_path: Path) -> None:
     first, second = toy_files.checkpoint("a", "talos"), toy_files.checkpoint("b", "talos")
     out = tmp_path / "v"

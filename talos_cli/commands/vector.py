@@ -52,6 +52,8 @@ def vector(
             common=shared.common(),
         )
     )
+    for note in result.notes:
+        shared.terminal.note(note)
     shared.terminal.note(
         f"{result.changed:,} of {result.total:,} entries changed, norm {result.norm:.4g}, "
         f"{result.file_bytes:,} bytes"

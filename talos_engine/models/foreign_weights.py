@@ -13,6 +13,8 @@ from talos_engine.models.loading import find_spec
 from talos_engine.models.spec import BaseWeights
 from talos_engine.models.weight_files import fit_state, read_state, unwrap
 
+_SHOWN = 2  # names in a note
+
 
 @dataclass(frozen=True)
 class ForeignModel:
@@ -47,4 +49,28 @@ def read_foreign(path: Path, base: BaseWeights) -> ForeignModel:
         adopt = None
     if adopt is not None:
         found, notes = adopt(path, found, base.tensors)
-    return ForeignModel(fit_state(path, found, base.tensors), notes)
+    return keep_integers(base, fit_state(path, found, base.tensors), notes)
+
+
+def keep_integers(
+    base: BaseWeights, tensors: Mapping[str, Tensor], notes: tuple[str, ...] = ()
+) -> ForeignModel:
+    """The same with the integer tensors of the base: counters of BatchNorm, positions.
+
+    They are no parameters, and a task vector has no part of them that could be scaled.
+
+    Args:
+        base: θ0.
+        tensors: θ* by ``state_dict`` key.
+        notes: What is known of it already.
+    """
+    changed = {
+        name: value
+        for name, value in base.tensors.items()
+        if name in tensors and not value.is_floating_point() and not value.equal(tensors[name])
+    }
+    if changed:
+        few = ", ".join(sorted(changed)[:_SHOWN]) + (", …" if len(changed) > _SHOWN else "")
+        count = f"{len(changed)} integer buffer{'s' if len(changed) > 1 else ''}"
+        notes = (*notes, f"{count} that training changed stay as in the base: {few}")
+    return ForeignModel({**tensors, **changed}, notes)

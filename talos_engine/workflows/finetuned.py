@@ -22,7 +22,7 @@ from talos_engine.artifacts import (
 )
 from talos_engine.errors import CorruptFileError, OptionError
 from talos_engine.models.adapters import CONFIG, WEIGHTS, is_adapter, merge_adapter
-from talos_engine.models.foreign_weights import read_foreign
+from talos_engine.models.foreign_weights import keep_integers, read_foreign
 from talos_engine.models.loading import is_checkpoint_path
 from talos_engine.models.spec import BaseWeights
 from talos_engine.workflows.bases import check_architecture, check_base, check_expansion_point
@@ -41,6 +41,7 @@ class Finetuned:
         config: What a vector's header tells of it.
         seed: Of the run that made it.
         data: Fingerprint of its data.
+        notes: What people should know of it, a sentence each.
     """
 
     weights: BaseWeights
@@ -50,6 +51,7 @@ class Finetuned:
     config: Mapping[str, Any]
     seed: int = 0
     data: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def recorded_task(path: Path) -> str:
@@ -78,20 +80,21 @@ def read_finetuned(path: Path, model: str | None, pretrained: str | None) -> Fin
         raise OptionError(f"{path} does not tell its base", "say --model")
     weights = resolve_model(model, [], pretrained)
     config: dict[str, Any] = {"sparsity": 0.0, "evaluation": PLAIN}
+    method = "external"
     if is_adapter(path):
-        tensors = merge_adapter(path, weights.tensors)  # first: it tells what is missing, and why
-        hashes = {name: file_hash(path / name) for name in (CONFIG, WEIGHTS)}
-        return Finetuned(weights, tensors, "peft-lora", "", {**config, "adapter": hashes})
-    if path.is_dir():  # of a library: read like a base
+        method = "peft-lora"
+        merged = merge_adapter(path, weights.tensors)  # first: it tells what is missing, and why
+        config["adapter"] = {name: file_hash(path / name) for name in (CONFIG, WEIGHTS)}
+        found = keep_integers(weights, merged)
+    elif path.is_dir():  # of a library: read like a base
         other = resolve_model(str(path), [], None)
         check_architecture(weights.info, other.info, path)
-        return Finetuned(
-            weights, other.tensors, "external", "", {**config, "finetuned_hash": other.info.hash}
-        )
-    found = read_foreign(path, weights)
-    return Finetuned(
-        weights, found.tensors, "external", "", {**config, "finetuned_hash": file_hash(path)}
-    )
+        config["finetuned_hash"] = other.info.hash
+        found = keep_integers(weights, other.tensors)
+    else:
+        found = read_foreign(path, weights)
+        config["finetuned_hash"] = file_hash(path)
+    return Finetuned(weights, found.tensors, method, "", config, notes=found.notes)
 
 
 def _is_ours(path: Path) -> bool:

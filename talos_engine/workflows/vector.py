@@ -50,6 +50,7 @@ class VectorResult:
         total: Number of entries of the model.
         norm: Euclidean norm of τ.
         file_bytes: Size of the vector file.
+        notes: What people should know of how θ* was read, a sentence each.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class VectorResult:
     total: int
     norm: float
     file_bytes: int
+    notes: tuple[str, ...] = ()
 
 
 def make_vector(request: VectorRequest) -> VectorResult:
@@ -105,6 +107,7 @@ def make_vector(request: VectorRequest) -> VectorResult:
         total=sum(tensor.numel() for tensor in theta0.values()),
         norm=squared**0.5,
         file_bytes=request.out.stat().st_size,
+        notes=found.notes,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from talos_engine.artifacts import read_header, read_mask
 from talos_engine.data.settings import DataSettings, use_data
@@ -119,6 +119,38 @@ def test_a_resnet_keeps_its_running_statistics(
     name = "visual.layer1.0.bn1.weight"
     assert not torch.equal(before[name], after[name]), "trained, though never masked"
     open_clip.create_model("Small-RN", pretrained=str(tmp_path / "c.safetensors"))
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+def test_counters_that_training_changed_stay_those_of_the_base(
+    talos: Callable[..., Any], small_vit: Path, tmp_path: Path, form: str
+) -> None:
+    weights = small_vit / "resnet.safetensors"
+    state = load_file(weights)
+    counters = [name for name in state if name.endswith("num_batches_tracked")]
+    for name in counters[1:]:
+        state[name] += 7
+    state["visual.conv1.weight"] += 0.5
+    model, tuned = ("--model", "Small-RN", "--pretrained", weights), tmp_path / "tuned"
+    if form == "file":
+        torch.save(state, tuned)
+    else:
+        for place in (tmp_path / "base", tuned):
+            place.mkdir()
+            config = {"model_cfg": json.loads((small_vit / "configs/Small-RN.json").read_text())}
+            (place / "open_clip_config.json").write_text(json.dumps(config))
+        model = ("--model", tmp_path / "base")
+        save_file(load_file(weights), tmp_path / "base/open_clip_model.safetensors")
+        save_file(state, tuned / "open_clip_model.safetensors")
+    done = talos("vector", "--finetuned", tuned, *model, "-o", "v.safetensors")
+    assert done.code == 0, done.err
+    told = " ".join(done.plain_err.split())
+    assert f"{len(counters) - 1} integer buffers that training changed stay as in the base" in told
+    done = talos("add", "v.safetensors", *model, "--coef", 1, "-o", "again.safetensors")
+    assert done.code == 0, done.err
+    found, before = load_file(tmp_path / "again.safetensors"), load_file(weights)
+    for name, value in found.items():
+        assert torch.equal(value, (before if name in counters else state)[name])
 
 
 @pytest.mark.parametrize(

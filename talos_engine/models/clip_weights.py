@@ -69,12 +69,27 @@ def adopt(
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """A fine-tuned model's tensors under the names and in the layouts of its base, with notes.
 
+    Tools that train the image encoder alone often save no text tower, or not its transformer: those
+    parts are then the base's.
+
     Args:
         path: The file, for messages.
         found: Its tensors.
         theta0: The base.
     """
-    return _adapted(path, found, theta0), ()
+    found = _adapted(path, found, theta0)
+    missing = [name for name in theta0 if name not in found]
+    parts = {_part(name) for name in missing}
+    whole = parts.isdisjoint(_part(name) for name in found)
+    if not whole or "visual" in parts or "transformer" not in parts:
+        return found, ()
+    told = f"{path} has no text tower: {len(missing)} tensors are taken from the base"
+    return {**found, **{name: theta0[name] for name in missing}}, (told,)
+
+
+def _part(name: str) -> str:
+    """The module or tensor of a CLIP model, or of its text tower, that a tensor belongs to."""
+    return name.removeprefix("text.").partition(".")[0]
 
 
 def _adapted(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from talos_engine.errors import ArtifactError
+from talos_engine.errors import ArtifactError, CorruptFileError
+
+_DAMAGED = re.compile("PytorchStreamReader|unexpected EOF|truncated")  # of torch and pickle
 
 
 def read_pickled(path: Path) -> dict[str, Tensor]:
     """The state dict in a ``torch.save`` file; code in it never runs.
 
     Raises:
-        ArtifactError: it holds anything but tensors, or is damaged.
+        ArtifactError: it holds anything but tensors.
+        CorruptFileError: it is damaged.
     """
     try:
         with path.open("rb") as file:  # of a path, torch would look at the ending
@@ -27,6 +32,11 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
             raise ArtifactError(
                 f"{path} is a TorchScript archive, which holds code; talos runs none",
                 "where you trust it, save torch.jit.load(FILE).state_dict() as safetensors",
+            ) from error
+        if _is_cut(path) or isinstance(error, EOFError) or _DAMAGED.search(str(error)):
+            raise CorruptFileError(
+                f"{path} is damaged: it ends too early, or is no longer the file that was saved",
+                "copy or download it again",
             ) from error
         raise ArtifactError(
             f"{path} cannot be read as tensors only; code in it is never run",
@@ -40,3 +50,9 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     ):
         raise ArtifactError(f"{path} holds no state dict")
     return dict(found)
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a file begins as a zip, whose list of members, at its end, is missing."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(file)

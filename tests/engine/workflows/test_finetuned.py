@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from talos_engine.artifacts import read_checkpoint, read_vector, restore
-from talos_engine.errors import ArtifactError, MismatchError, OptionError
+from talos_engine.errors import ArtifactError, CorruptFileError, MismatchError, OptionError
 from talos_engine.models.adapters import CONFIG, WEIGHTS
 from talos_engine.models.loading import load_weights
 from talos_engine.workflows.vector import VectorRequest, make_vector
@@ -62,6 +62,56 @@ def test_a_pickled_module_is_refused_with_a_way_to_convert(tmp_path: Path) -> No
         make_vector(VectorRequest(tmp_path / "module.pt", tmp_path / "v", model="toy-clip"))
     assert "state_dict" in caught.value.hint
     assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_truncated_pickle_is_called_damaged(toy_files: Any, tmp_path: Path, legacy: bool) -> None:
+    path = tmp_path / "cut.pt"
+    tensors = dict(read_checkpoint(toy_files.checkpoint("a")).tensors)
+    torch.save(tensors, path, _use_new_zipfile_serialization=not legacy)
+    whole = path.read_bytes()
+    for left in (60, 500, len(whole) // 2, len(whole) - 10):
+        path.write_bytes(whole[:left])
+        with pytest.raises(CorruptFileError, match=r"cut\.pt is damaged"):
+            make_vector(VectorRequest(path, tmp_path / "v", model="toy-clip"))
+
+
+@pytest.mark.parametrize("prefix", ["model.", "module.", "module.model."])
+@pytest.mark.parametrize("absent", ["nothing", "transformer", "text tower"])
+def test_a_pickled_encoder_turned_into_a_state_dict_is_understood(
+    toy_files: Any, tmp_path: Path, prefix: str, absent: str
+) -> None:
+    """As the task-vector tools save them: a class around the model, its text tower deleted."""
+    tensors = read_checkpoint(toy_files.checkpoint("a")).tensors
+    kept = {
+        "nothing": lambda name: True,
+        "transformer": lambda name: not name.startswith("transformer."),
+        "text tower": lambda name: name.startswith("visual."),
+    }[absent]
+    path = tmp_path / "encoder.pt"
+    torch.save({prefix + name: value for name, value in tensors.items() if kept(name)}, path)
+    result = make_vector(VectorRequest(path, tmp_path / "v", model="toy-clip"))
+    missing = sum(not kept(name) for name in tensors)
+    told = [f"{path} has no text tower: {missing} tensors are taken from the base"]
+    assert list(result.notes) == (told if missing else [])
+    found, expected = read_vector(tmp_path / "v"), read_vector(toy_files.vector("a"))
+    assert found.entries.keys() == expected.entries.keys()
+    for name, entry in expected.entries.items():
+        assert torch.equal(found.entries[name].dense(), entry.dense())
+
+
+@pytest.mark.parametrize(
+    "gone",
+    ["visual.ln_pre.bias", "ln_final.bias", "transformer.resblocks.0.ln_1.bias", "logit_scale"],
+)
+def test_a_single_missing_tensor_is_no_missing_tower(
+    toy_files: Any, tmp_path: Path, gone: str
+) -> None:
+    tensors = dict(read_checkpoint(toy_files.checkpoint("a")).tensors)
+    del tensors[gone]
+    torch.save(tensors, tmp_path / "odd.pt")
+    with pytest.raises(MismatchError, match=f"{gone}': missing in the file"):
+        make_vector(VectorRequest(tmp_path / "odd.pt", tmp_path / "v", model="toy-clip"))
 
 
 def test_an_adapter_gives_its_product(tmp_path: Path) -> None:

@@ -146,6 +146,8 @@ class MergeEntry(Method[MergeMethod]):
             time.
         learns: It learns its coefficients: its context needs a slope, its configuration has
             ``split``, the data to learn on, and ``batch_size``. No coefficient has to be given.
+        check_count: Raises ``OptionError`` where the configuration asks for more vectors than there
+            are; called before any file is opened.
         tuned: Values of options from which a search chooses for every task, before its
             coefficient; for methods that make one model per task.
     """
@@ -156,6 +158,7 @@ class MergeEntry(Method[MergeMethod]):
     draws: bool = False
     passes: int = 1
     learns: bool = False
+    check_count: Callable[[Any, int], object] = lambda config, count: None
     tuned: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 

@@ -18,7 +18,7 @@ from talos_engine.errors import MismatchError
 from talos_engine.models.clip_architecture import make_outline
 from talos_engine.models.head_cache import MAKE_ANEW, cached_head
 from talos_engine.models.linearized import LinearizedEncoder
-from talos_engine.models.skeleton import Skeleton
+from talos_engine.models.skeleton import Skeleton, specs_of
 from talos_engine.models.spec import Backbone, BaseWeights, ImageTransform
 from talos_engine.models.structure import image_encoder_structure
 
@@ -224,8 +224,8 @@ def outline(config: Mapping[str, Any], name: str = "the model") -> Skeleton:
     model: Any = make_outline({"model_cfg": config}, name)
     visual: Any = model.visual.eval()
     height, width = _pair(visual.image_size)
-    total = sum(tensor.numel() for tensor in model.state_dict().values())
-    return Skeleton(image_encoder_structure(visual), total, visual, (3, height, width))
+    specs = specs_of(model.state_dict())
+    return Skeleton(image_encoder_structure(visual), specs, visual, (3, height, width))
 
 
 def check_state(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -5,12 +5,14 @@ Modules live on torch's meta device, so nothing is read, allocated or computed.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from talos_engine.artifacts import TensorSpec
 from talos_engine.models.linearized import LinearizedEncoder
 from talos_engine.models.structure import EncoderStructure
 
@@ -21,17 +23,27 @@ class Skeleton:
 
     Args:
         structure: The parameters of its encoder.
-        total_entries: Number of entries of the whole ``state_dict``.
+        specs: Dtype and shape of every tensor of the whole ``state_dict``, tied ones once.
         encoder: The encoder on the meta device.
         input_shape: Shape of one prepared input.
         input_dtype: Its element type.
     """
 
     structure: EncoderStructure
-    total_entries: int
+    specs: Mapping[str, TensorSpec]
     encoder: nn.Module
     input_shape: tuple[int, ...]
     input_dtype: torch.dtype = torch.float32
+
+    @property
+    def total_entries(self) -> int:
+        """Number of entries of the whole ``state_dict``."""
+        return sum(math.prod(spec.shape) for spec in self.specs.values())
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes that the whole ``state_dict`` takes."""
+        return sum(spec.nbytes for spec in self.specs.values())
 
     @property
     def encoder_entries(self) -> int:
@@ -67,3 +79,8 @@ class Skeleton:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             encoder(torch.empty(batch, *self.input_shape, dtype=self.input_dtype, device="meta"))
         return sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
+
+
+def specs_of(tensors: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
+    """Dtype and shape of tensors, which may live on the meta device, by name."""
+    return {name: TensorSpec(value.dtype, tuple(value.shape)) for name, value in tensors.items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from talos_engine.errors import MismatchError
 from talos_engine.models.linearized import LinearizedEncoder
 from talos_engine.models.rank_classifier import RankClassifier, TokenLogits, pack_examples
-from talos_engine.models.skeleton import Skeleton
+from talos_engine.models.skeleton import Skeleton, specs_of
 from talos_engine.models.spec import TEXTS, Backbone, BaseWeights
 from talos_engine.models.structure import t5_structure
 from talos_engine.models.t5_architecture import MAX_TOKENS, make_module
@@ -114,10 +114,9 @@ def outline(architecture: Mapping[str, Any], name: str) -> Skeleton:
     model = make_module(architecture, name)
     network = _network(model, architecture)
     classifier = RankClassifier(network, architecture["pad_token_id"], architecture["vocab_size"])
-    total = sum(parameter.numel() for parameter in model.parameters())
     return Skeleton(
         t5_structure(model),
-        total,
+        specs_of(dict(model.named_parameters())),
         classifier,
         (1 + _OUTLINE_ANSWERS, MAX_TOKENS),
         torch.int64,

@@ -47,7 +47,7 @@ def count_evaluation(
     )) + _MODEL * len(singles)  # fmt: skip
     return {
         **facts,
-        "read_bytes": files + skeleton.total_entries * _FLOAT,
+        "read_bytes": files + skeleton.total_bytes,
         "disk_bytes": 0 if request.out is None else written,
     }
 

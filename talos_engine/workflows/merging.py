@@ -21,8 +21,6 @@ from talos_engine.artifacts import (
     Header,
     VectorFile,
     file_hash,
-    inspect_kind,
-    open_vector,
     restore,
 )
 from talos_engine.errors import OptionError
@@ -33,13 +31,12 @@ from talos_engine.models.spec import BaseWeights
 from talos_engine.workflows.bases import (
     check_base,
     check_entries,
-    check_same_base,
     vectors_evaluation,
 )
 from talos_engine.workflows.checkpoints import stream_model
 from talos_engine.workflows.opening import Common
 from talos_engine.workflows.vector_options import own_options
-from talos_engine.workflows.vector_reading import merge_order
+from talos_engine.workflows.vector_reading import merge_order, open_vectors
 
 Edit: TypeAlias = Callable[[str, Tensor], Tensor]
 """From the name of a tensor and its θ0 to the edited tensor."""
@@ -126,12 +123,9 @@ def open_inputs(
         CorruptFileError: a plain file of differences holds NaN or Inf.
     """
     with ExitStack() as stack:
-        base = stack.enter_context(open_base(model, pretrained)) if model is not None else None
-        plain = None
-        if base is not None and any(inspect_kind(path) == "tensors" for path in paths):
-            plain = base.weights.info
-        vectors = [stack.enter_context(open_vector(path, allow_plain_base=plain)) for path in paths]
-        check_same_base(paths, [vector.header.base for vector in vectors])
+        named = stack.enter_context(open_base(model, pretrained)) if model is not None else None
+        vectors = open_vectors(stack, paths, None if named is None else lambda: named.weights.info)
+        base = named
         if base is None:
             base = stack.enter_context(open_base(None, pretrained, vectors[0].header.base))
         if base.origin is None:  # in memory already: a foreign base is worth more than its names

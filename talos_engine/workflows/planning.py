@@ -8,25 +8,19 @@ autograd would keep of a forward pass on torch's meta device. The interpreter an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from talos_engine.artifacts import BaseInfo, Header, common_evaluation, open_vector
+from talos_engine.artifacts import BaseInfo
 from talos_engine.data.splits import find_task, load_split
-from talos_engine.errors import MismatchError, ModelError, OptionError
-from talos_engine.evaluation.accuracy import BATCH_SIZE
-from talos_engine.evaluation.coefficients import DEFAULT_GRID, coefficient_grid
+from talos_engine.errors import ModelError, OptionError
+from talos_engine.evaluation.coefficients import DEFAULT_GRID
 from talos_engine.masking.selection import count_entries, rank_units, unit_counts
 from talos_engine.masking.spec import PlanContext
 from talos_engine.models.loading import (
     check_model_name,
-    find_spec,
-    is_checkpoint_path,
     open_skeleton,
 )
-from talos_engine.models.skeleton import Skeleton
-from talos_engine.models.spec import MODELS
 from talos_engine.training.resuming import kept_bytes
 from talos_engine.training.spec import FINETUNE_METHODS
 from talos_engine.workflows import add, negate
@@ -50,13 +44,15 @@ from talos_engine.workflows.opening import Common
 from talos_engine.workflows.profile import check_profile
 from talos_engine.workflows.prune import PruneRequest, check_prune
 from talos_engine.workflows.unfinished import check_persistence
-from talos_engine.workflows.vector import header_sparsity
+from talos_engine.workflows.vector_plan import (
+    check_recorded,
+    count_edit,
+    evaluation_memory,
+    plan_inputs,
+    vector_memory,
+)
 
 _FLOAT = 4  # bytes
-_START_SECONDS = 2.5
-_BYTES_PER_SECOND = 5e8
-"""What ``add`` reads and writes in a second, once started: measured with four sparse vectors of
-ViT-L/14, files in memory, one thread (3.7 GB in 5 to 6 seconds of processor time), rounded down."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +69,6 @@ class Plan:
     def memory(self) -> int:
         """Expected peak of memory in bytes, libraries apart."""
         return int(self.facts["memory_bytes"])
-
-
-@dataclass(frozen=True)
-class _VectorFacts:
-    header: Header
-    shapes: Mapping[str, tuple[int, ...]]
-    size: int  # of the file, bytes
 
 
 def plan_calibrate(request: CalibrateRequest) -> Plan:
@@ -112,7 +101,7 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
     method, mask, config = check_finetune(request, weights=False)
     skeleton = open_skeleton(request.model, request.common.pretrained)
     if mask is not None and request.mask is not None:
-        _check_recorded(request.model, request.common.pretrained, mask.header, request.mask)
+        check_recorded(request.model, request.common.pretrained, mask.header, request.mask)
     check_persistence(request.out, request.kept, force=request.common.force)
     options = method.configure(request.options)
     trains = method.run(options, skeleton.structure, mask)
@@ -134,7 +123,7 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
             "batch_size": config.batch_size,
             "grad_accum": config.grad_accum,
             "memory_bytes": memory,
-            "disk_bytes": skeleton.total_entries * _FLOAT
+            "disk_bytes": skeleton.total_bytes
             + (kept_bytes(entries) if request.kept.checkpoint_every else 0),
             **_missing_weights(request.model, request.common),
         }
@@ -144,33 +133,26 @@ def plan_finetune(request: FinetuneRequest) -> Plan:
 def plan_add(request: AddRequest) -> Plan:
     """Vectors, coefficients to try, memory and disk of an addition."""
     method, config = check_add(request)
-    vectors, skeleton = _open_vectors(request.vectors, request.model, request.common.pretrained)
-    recorded = [vector.header.task for vector in vectors]
-    add.check_tasks(request, method, recorded)
-    tasks = add.search_tasks(request, recorded) if request.search else ()
-    plan = _plan_edit(vectors, skeleton, tasks, request.grid or DEFAULT_GRID)
-    memory = plan.memory
+    inputs = plan_inputs(request.vectors, request.model, request.common.pretrained)
+    add.check_tasks(request, method, inputs.tasks)
+    tasks = add.search_tasks(request, inputs.tasks) if request.search else ()
+    models = len(inputs.vectors) if method.one_model_per_task else 1
+    facts = count_edit(inputs, tasks, request.grid or DEFAULT_GRID, method.passes, models)
+    memory = int(facts["memory_bytes"])
     if method.learns:
-        memory += _vector_memory(vectors) + _evaluation_memory(skeleton)
+        skeleton = inputs.skeleton
+        memory += vector_memory(inputs.vectors) + evaluation_memory(skeleton)
         memory += skeleton.saved_bytes(config.batch_size, skeleton.structure.trainable)
-    models = len(vectors) if method.one_model_per_task else 1
-    disk = models * skeleton.total_entries * _FLOAT
-    facts = {"models": models, "memory_bytes": memory, "disk_bytes": disk}
-    time = _merging_time(vectors, disk, models * method.passes)
-    return Plan({**plan.facts, **facts, **time})
+    return Plan({**facts, "models": models, "memory_bytes": memory})
 
 
 def plan_negate(request: NegateRequest) -> Plan:
     """Coefficients to try, memory and disk of a negation."""
     method, _ = check_negate(request)
-    vectors, skeleton = _open_vectors(
-        [request.vector, *request.others], request.model, request.common.pretrained
-    )
-    recorded = vectors[0].header.task
-    tasks = negate.search_tasks(request, recorded) if request.search else ()
-    plan = _plan_edit(vectors, skeleton, tasks, request.grid or DEFAULT_GRID)
-    time = _merging_time(vectors, skeleton.total_entries * _FLOAT, method.passes)
-    return Plan({**plan.facts, **time})
+    files = [request.vector, *request.others]
+    inputs = plan_inputs(files, request.model, request.common.pretrained)
+    tasks = negate.search_tasks(request, inputs.tasks[0]) if request.search else ()
+    return Plan(count_edit(inputs, tasks, request.grid or DEFAULT_GRID, method.passes))
 
 
 def plan_evaluate(request: EvaluateRequest) -> Plan:
@@ -178,11 +160,11 @@ def plan_evaluate(request: EvaluateRequest) -> Plan:
     headers = check_evaluate(request, weights=False)
     base = next((header.base for header in headers.values()), None)
     for path, header in headers.items():
-        _check_recorded(request.model, request.common.pretrained, header, path)
+        check_recorded(request.model, request.common.pretrained, header, path)
     skeleton = open_skeleton(request.model, request.common.pretrained, base)
     parameters = skeleton.total_entries * _FLOAT
     memory = max(
-        _evaluation_memory(skeleton) + parameters,
+        evaluation_memory(skeleton) + parameters,
         2 * parameters + bound_memory(request, headers, skeleton),
     )
     return Plan(
@@ -198,7 +180,7 @@ def plan_prune(request: PruneRequest) -> Plan:
     """Models, examples and memory of pruning or perturbing by scores."""
     headers = check_prune(request, weights=False)
     for edit, header in zip(request.edits, headers, strict=True):
-        _check_recorded(request.model, request.common.pretrained, header, edit.scores)
+        check_recorded(request.model, request.common.pretrained, header, edit.scores)
     skeleton = open_skeleton(request.model, request.common.pretrained, headers[0].base)
     examples = sum(len(load_split(find_task(name), request.split)) for name in request.tasks)
     scored = count_entries(skeleton.structure.candidates())
@@ -207,7 +189,7 @@ def plan_prune(request: PruneRequest) -> Plan:
             "models": 1 + len(request.edits),
             "tasks": len(request.tasks),
             "examples": examples,
-            "memory_bytes": _evaluation_memory(skeleton) + 3 * scored * _FLOAT,
+            "memory_bytes": evaluation_memory(skeleton) + 3 * scored * _FLOAT,
             "disk_bytes": 0,
         }
     )
@@ -217,15 +199,16 @@ def plan_disentangle(request: DisentangleRequest) -> Plan:
     """Grid points, examples and memory of a disentanglement map."""
     check_disentangle(request)
     check_persistence(request.out, request.kept, force=request.common.force)
-    vectors, skeleton = _open_vectors(request.vectors, request.model, request.common.pretrained)
-    tasks = choose_tasks(request, [vector.header.task for vector in vectors])
+    inputs = plan_inputs(request.vectors, request.model, request.common.pretrained)
+    tasks = choose_tasks(request, inputs.tasks)
+    each = evaluation_memory(inputs.skeleton) + vector_memory(inputs.vectors)
     points = [min(request.points, len(load_split(find_task(name), "test"))) for name in tasks]
     return Plan(
         {
             "grid_points": request.grid**2,
             "examples": sum(points),
             "predictions": request.grid * (request.grid + 1) * sum(points),
-            "memory_bytes": request.jobs * (_evaluation_memory(skeleton) + _vector_memory(vectors)),
+            "memory_bytes": request.jobs * each,
             "disk_bytes": 40 * request.grid**2,
         }
     )
@@ -278,94 +261,3 @@ def _missing_weights(
     except (ModelError, OptionError):
         return {"weights": "missing"}
     return {}
-
-
-def _check_recorded(model: str | None, pretrained: str | None, header: Header, path: Path) -> None:
-    """Raise if a file records another architecture, or tag of a catalog's model, than the model's.
-
-    The hash itself takes the model's bytes and is compared when the command runs.
-    """
-    if model is None or is_checkpoint_path(model):
-        return
-    known = find_spec(model, pretrained)
-    found, base = known.architecture(), header.base
-    same = (base.name, base.pretrained) == (known.name, known.pretrained)
-    if not same and (known.name in MODELS or found != base.architecture):
-        raise MismatchError(
-            f"{path} was made for another base: it records {header.base.name} "
-            f"({header.base.pretrained}), the model given is {known.name} ({known.pretrained})"
-        )
-
-
-def _open_vectors(
-    paths: Sequence[Path], model: str | None, pretrained: str | None
-) -> tuple[list[_VectorFacts], Skeleton]:
-    vectors = []
-    for path in paths:
-        with open_vector(path) as file:
-            size = path.stat().st_size
-            vectors.append(_VectorFacts(file.header, dict(file.shapes), size))
-    first = vectors[0].header.base
-    for path, vector in zip(paths, vectors, strict=True):
-        if vector.header.base.hash != first.hash:
-            raise MismatchError(
-                f"{path} was made from another base than {paths[0]}: "
-                f"{vector.header.base.hash[:12]} and {first.hash[:12]}"
-            )
-    common_evaluation({path: found.header for path, found in zip(paths, vectors, strict=True)})
-    skeleton = open_skeleton(model, pretrained, first)
-    known = skeleton.structure.shapes
-    for path, vector in zip(paths, vectors, strict=True):
-        for name, shape in vector.shapes.items():
-            if known.get(name) != tuple(shape):
-                raise MismatchError(f"{path}: {name!r} of shape {shape} is not in the model")
-    return vectors, skeleton
-
-
-def _plan_edit(
-    vectors: Sequence[_VectorFacts], skeleton: Skeleton, tasks: Sequence[str], grid: str
-) -> Plan:
-    largest = max((math.prod(s) for v in vectors for s in v.shapes.values()), default=0)
-    memory = skeleton.total_entries * _FLOAT + 12 * largest * 2 * _FLOAT
-    facts: dict[str, int | str] = {"vectors": len(vectors)}
-    if tasks:
-        memory += 2 * _vector_memory(vectors[:1])
-        sparsities = [header_sparsity(vector.header) for vector in vectors]
-        facts["coefficients"] = len(coefficient_grid(grid, sparsities))
-        facts["validation_examples"] = sum(
-            len(load_split(find_task(name), "val")) for name in tasks
-        )
-        memory += _evaluation_memory(skeleton)
-    return Plan({**facts, "memory_bytes": memory, "disk_bytes": skeleton.total_entries * _FLOAT})
-
-
-def _merging_time(
-    vectors: Sequence[_VectorFacts], written: int, passes: int
-) -> dict[str, int | str]:
-    """Bytes read, and a guess of the time without searching and learning.
-
-    The base is read as often as it is written, a vector ``passes`` times and once for its hash.
-    """
-    read = written + (1 + passes) * sum(vector.size for vector in vectors)
-    seconds = _START_SECONDS + (read + written) / _BYTES_PER_SECOND
-    return {
-        "read_bytes": read,
-        "time_guess": f"{seconds:,.0f} s: {_START_SECONDS:g} s to start, then "
-        f"{_BYTES_PER_SECOND / 1e6:,.0f} MB read or written a second; a search, learning or a slow "
-        "disk takes longer",
-    }
-
-
-def _vector_memory(vectors: Sequence[_VectorFacts]) -> int:
-    """Vectors in float32 at most, and one of them in float64."""
-    total = 0
-    for vector in vectors:
-        for shape in vector.shapes.values():
-            total += math.prod(shape) * _FLOAT
-    return total + 2 * (total // max(1, len(vectors)))
-
-
-def _evaluation_memory(skeleton: Skeleton) -> int:
-    """Parameters twice, and the widest activations of a batch, taken as a tenth of all."""
-    saved = skeleton.saved_bytes(BATCH_SIZE, skeleton.structure.trainable)
-    return 2 * skeleton.total_entries * _FLOAT + saved // 10

@@ -29,10 +29,12 @@ def configure(method: MergeEntry, options: Mapping[str, Any], count: int, hint: 
 
     Raises:
         OptionError: an option that the method does not have, a value outside its range, or neither
-            one value nor one per vector.
+            one value nor one per vector, or more vectors needed than there are.
     """
     given = {name: _counted(method, name, value, count, hint) for name, value in options.items()}
-    return method.configure(given)
+    config = method.configure(given)
+    method.check_count(config, count)
+    return config
 
 
 def _counted(method: MergeEntry, name: str, value: Any, count: int, hint: str) -> Any:

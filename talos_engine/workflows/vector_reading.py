@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from torch import Tensor
 
-from talos_engine.artifacts import TaskVector, TensorSpec, hash_tensors, read_vector, restore
+from talos_engine.artifacts import (
+    BaseInfo,
+    TaskVector,
+    TensorSpec,
+    VectorFile,
+    hash_tensors,
+    inspect_kind,
+    open_vector,
+    read_vector,
+    restore,
+)
 from talos_engine.merging.ops import apply_deltas, dense_changes
 from talos_engine.merging.spec import VectorSource
 from talos_engine.models.loading import load_weights
@@ -36,6 +47,29 @@ def read_vectors(
         check_base(weights, vector.header.base, path)
         check_entries(path, vector, specs)
     return vectors, weights
+
+
+def open_vectors(
+    stack: ExitStack, paths: Sequence[Path], plain_base: Callable[[], BaseInfo] | None
+) -> list[VectorFile]:
+    """Vector files, open until the stack closes, all of one base; no tensor is read.
+
+    Args:
+        stack: Closes them.
+        paths: The files, at least one.
+        plain_base: Returns the base of files without our header, asked where there are any;
+            ``None`` refuses them.
+
+    Raises:
+        ArtifactError: a file is no sound vector.
+        MismatchError: they record different bases.
+    """
+    plain = None
+    if plain_base is not None and any(inspect_kind(path) == "tensors" for path in paths):
+        plain = plain_base()
+    vectors = [stack.enter_context(open_vector(path, allow_plain_base=plain)) for path in paths]
+    check_same_base(paths, [vector.header.base for vector in vectors])
+    return vectors
 
 
 def apply_vector(weights: BaseWeights, vector: TaskVector) -> dict[str, Tensor]:

@@ -42,6 +42,20 @@ class ConsensusConfig:
             check_at_least("tall-lambda", weight, 0.0)
 
 
+def check_votes(config: ConsensusConfig, count: int) -> None:
+    """Raise unless there are as many vectors as must want an entry.
+
+    Raises:
+        OptionError: there are not, so that nothing would be left.
+    """
+    highest = max(values_of(config.consensus_threshold))
+    if highest > count:
+        raise OptionError(
+            f"--consensus-threshold {highest} needs as many vectors; there are {count}",
+            "negate takes the other tasks' vectors by --with",
+        )
+
+
 def merge_by_consensus(
     config: ConsensusConfig,
     vectors: Sequence[VectorSource],
@@ -55,12 +69,7 @@ def merge_by_consensus(
     Raises:
         OptionError: q exceeds the number of vectors, so that nothing would be left.
     """
-    highest = max(values_of(config.consensus_threshold))
-    if highest > len(vectors):
-        raise OptionError(
-            f"--consensus-threshold {highest} needs as many vectors; there are {len(vectors)}",
-            "negate takes the other tasks' vectors by --with",
-        )
+    check_votes(config, len(vectors))
 
     def count_votes(name: str, total: Tensor) -> Tensor:
         votes = torch.zeros(total.shape, dtype=torch.int32)
@@ -103,5 +112,6 @@ MERGE_METHODS.register("consensus")(
         merge_by_consensus,
         uses_others=True,
         passes=2,
+        check_count=check_votes,
     )
 )

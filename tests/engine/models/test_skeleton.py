@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talos_engine.models.linearized import LinearizedEncoder
 from talos_engine.models.loading import open_skeleton
+from talos_engine.models.skeleton import specs_of
 from talos_engine.workflows.opening import Session
 
 
 def test_it_has_the_models_structure_and_no_data(toy_session: Session) -> None:
     skeleton = open_skeleton("toy-clip")
     assert skeleton.structure == toy_session.backbone.structure
+    assert skeleton.specs == specs_of(toy_session.weights.tensors)
     assert skeleton.total_entries == sum(v.numel() for v in toy_session.weights.tensors.values())
     state = toy_session.backbone.encoder_state()
     assert skeleton.encoder_entries == sum(value.numel() for value in state.values())
     assert skeleton.input_shape == (3, 32, 32)
     assert all(parameter.is_meta for parameter in skeleton.encoder.parameters())
+
+
+def test_counters_are_counted_in_their_own_dtype(small_vit: Path) -> None:
+    weights = small_vit / "resnet.safetensors"
+    skeleton, state = open_skeleton("Small-RN", str(weights)), load_file(weights)
+    assert skeleton.specs == specs_of(state)
+    assert skeleton.total_bytes == sum(value.nbytes for value in state.values())
+    assert skeleton.total_bytes > 4 * skeleton.total_entries
 
 
 def measured_bytes(

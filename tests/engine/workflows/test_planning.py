@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from talos_engine.artifacts import Checkpoint, read_checkpoint, write_checkpoint
 from talos_engine.errors import MismatchError, OptionError, OutputError, TalosError
 from talos_engine.models.spec import MODELS
 from talos_engine.workflows import planning
-from talos_engine.workflows.add import AddRequest
+from talos_engine.workflows.add import AddRequest, add_vectors
 from talos_engine.workflows.calibrate import CalibrateRequest, calibrate, calibrate_each
 from talos_engine.workflows.disentangle import DisentangleRequest
 from talos_engine.workflows.evaluate import EvaluateRequest
@@ -199,6 +202,69 @@ def test_vectors_that_do_not_fit_are_refused(toy_files: Any, tmp_path: Path) -> 
     request = AddRequest((toy_files.vector("a"),), tmp_path / "out", coefs=(1.0,), common=CPU)
     with pytest.raises(MismatchError):
         planning.plan_add(dataclasses.replace(request, model="tiny-clip"))
+
+
+@pytest.mark.parametrize("model", ["toy-clip", "checkpoint"])
+def test_plain_differences_are_planned_as_they_are_added(
+    toy_files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    """All tensors of the state dict, the text tower too; alone, or beside a vector of ours."""
+    base = read_checkpoint(toy_files.checkpoint("c"))
+    plain = tmp_path / "plain"
+    save_file({name: torch.full_like(value, 0.5) for name, value in base.tensors.items()}, plain)
+    named = "toy-clip" if model == "toy-clip" else str(toy_files.checkpoint("c"))
+    request = AddRequest((plain,), tmp_path / "out", named, coefs=(1.0,), common=CPU)
+    with pytest.raises(TalosError, match="accepted where --model is given"):
+        planning.plan_add(dataclasses.replace(request, model=None))
+    assert planning.plan_add(request).facts["vectors"] == 1
+    if model == "toy-clip":
+        both = dataclasses.replace(request, vectors=(plain, toy_files.vector("a")))
+        assert planning.plan_add(both).facts["vectors"] == 2
+    planned = planning.plan_add(request).facts["disk_bytes"]
+    monkeypatch.undo()
+    size = add_vectors(request).path.stat().st_size
+    assert planned <= size <= int(planned) + 20_000
+
+
+def test_plain_differences_of_another_dtype_are_not_planned(toy_files: Any, tmp_path: Path) -> None:
+    base = read_checkpoint(toy_files.checkpoint("c")).tensors
+    save_file({name: value.half() for name, value in base.items()}, tmp_path / "half")
+    request = AddRequest((tmp_path / "half",), tmp_path / "out", "toy-clip", coefs=(1.0,))
+    with pytest.raises(MismatchError, match="float16"):
+        planning.plan_add(request)
+
+
+@pytest.mark.parametrize("model", ["toy-other", "checkpoint"])
+@pytest.mark.parametrize("command", ["add", "negate", "disentangle"])
+def test_vectors_of_another_base_are_not_planned(
+    toy_files: Any, tmp_path: Path, model: str, command: str
+) -> None:
+    """The same architecture with other weights, where what is recorded tells them apart."""
+    checkpoint = read_checkpoint(toy_files.checkpoint("c"))
+    foreign = dataclasses.replace(checkpoint.header.base, name="toy-other", hash="1" * 64)
+    header = dataclasses.replace(checkpoint.header, base=foreign)
+    write_checkpoint(tmp_path / "other", Checkpoint(header, checkpoint.tensors))
+    planner, request = requests(toy_files, Path("unused"), tmp_path / "out")[command]
+    named = model if model == "toy-other" else str(tmp_path / "other")
+    with pytest.raises(MismatchError, match="was made for another base"):
+        planner(dataclasses.replace(request, model=named))
+    planner(dataclasses.replace(request, model=str(toy_files.checkpoint("c"))))
+
+
+def test_a_consensus_of_more_tasks_than_there_are_is_not_planned(
+    toy_files: Any, tmp_path: Path
+) -> None:
+    vectors = (toy_files.vector("a"), toy_files.vector("b"))
+    options = {"consensus_threshold": 3}
+    request = AddRequest(vectors, tmp_path / "o", None, "consensus", options, (1.0,), common=CPU)
+    with pytest.raises(OptionError, match="needs as many vectors; there are 2"):
+        planning.plan_add(request)
+    planning.plan_add(dataclasses.replace(request, options={"consensus_threshold": 2}))
+    alone = NegateRequest(
+        vectors[0], tmp_path / "o", None, "consensus", options, vectors[1:], 1.0, common=CPU
+    )
+    with pytest.raises(OptionError, match="needs as many vectors; there are 2"):
+        planning.plan_negate(alone)
 
 
 def test_a_vector_of_another_task_cannot_be_planned_to_search(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ def test_profile_measures_on_given_data(talos: Callable[..., Any], colours: Path
     words = ("--model", "tiny-clip", "--task", "colours", "--methods", "nonlinear", "--iters", "1")
     done = talos("profile", *words, "--batch-size", "4", "--data", colours / "colours", "--json")
     assert done.code == 0, done.err
+    peaks = json.loads(done.out)["allocator_peak_bytes"]["nonlinear"]
+    assert list(peaks) == ["forward", "backward", "optimizer"]
+    head, row = re.findall(r".*kept.*|.*nonlinear.*", done.plain_err.split("allocator beside")[1])
+    assert re.findall(r"\w+", head)[2:] == ["kept", "forward", "backward", "optimizer", "calibration"]
+    assert f"{peaks['backward'] / 2**20:.1f}" in row
 
 
 def test_a_broken_image_is_named_or_counted(talos: Callable[..., Any], colours: Path) -> None:

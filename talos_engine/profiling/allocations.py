@@ -1,8 +1,8 @@
 """Peaks of the bytes that torch's allocator holds, phase by phase.
 
-Sampled memory has libraries in it, and freed blocks that an allocator keeps; here every tensor counts
-from its first to its last moment, and nothing else. On a CPU this makes work several times slower:
-what is watched is never what is timed.
+Sampled memory has libraries in it, and freed blocks that an allocator keeps; here every tensor
+counts from its first to its last moment, and nothing else. On a CPU watching slows the work: what
+is watched is never what is timed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def watch_allocator(device: torch.device) -> AbstractContextManager[AllocatorWat
 
 @contextmanager
 def _watch_cpu(_device: torch.device) -> Iterator[AllocatorWatch]:
-    """torch's profiler sees each block of its CPU allocator come and go."""
+    """In torch's profiler, which sees each block of its CPU allocator come and go."""
     watch = AllocatorWatch("profiler", _mark)
     gc.collect()
     with _silenced(), profile(profile_memory=True, use_kineto=True) as recorded:

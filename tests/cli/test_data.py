@@ -87,7 +87,13 @@ def test_profile_measures_on_given_data(talos: Callable[..., Any], colours: Path
     peaks = json.loads(done.out)["allocator_peak_bytes"]["nonlinear"]
     assert list(peaks) == ["forward", "backward", "optimizer"]
     head, row = re.findall(r".*kept.*|.*nonlinear.*", done.plain_err.split("allocator beside")[1])
-    assert re.findall(r"\w+", head)[2:] == ["kept", "forward", "backward", "optimizer", "calibration"]
+    assert re.findall(r"\w+", head)[2:] == [
+        "kept",
+        "forward",
+        "backward",
+        "optimizer",
+        "calibration",
+    ]
     assert f"{peaks['backward'] / 2**20:.1f}" in row
 
 

@@ -90,7 +90,9 @@ def test_nobody_watches_the_steps_that_are_timed(
     monkeypatch.setattr(measuring, "train", looking(timed))
     monkeypatch.setattr(allocating, "train", looking(watched))
     request = ProfileRequest("toy-clip", "toy-a", tmp_path / "x", iters=2, batch_size=8)
-    cost = measure_steps(dataclasses.replace(request, common=Common(device="cpu")), "nonlinear", None)
+    cost = measure_steps(
+        dataclasses.replace(request, common=Common(device="cpu")), "nonlinear", None
+    )
     assert cost.total.n == 2
     assert timed == [False] * (WARMUP_STEPS + 2)
     assert watched == [True] * 2

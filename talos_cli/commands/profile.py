@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from talos_cli import options
 from talos_cli.options import Shared, command
+
+if TYPE_CHECKING:
+    from talos_cli.render import Terminal
+    from talos_engine.workflows.measuring import MethodCost
+
+_PHASES = ("forward", "backward", "optimizer", "calibration")
 
 
 @command()
@@ -36,7 +43,9 @@ def profile(
 
     GFLOP counts the matrix products of a step. "of bound" is the least time that they could take,
     at the speed of a large matrix product on this device, over the time of the two passes.
-    "train s" is what the model's usual number of steps would take.
+    "train s" is what the model's usual number of steps would take. Peaks of the allocator are bytes
+    in tensors beside the model's own, from two more steps that are not timed: "kept" is what the
+    optimizer keeps between steps.
     """
     from talos_engine.artifacts import check_distinct, check_output
     from talos_engine.workflows.measuring import ProfileRequest
@@ -98,6 +107,7 @@ def profile(
             for cost in costs
         ],
     )
+    _show_allocations(terminal, costs)
     if plot is not None:
         from talos_cli.plots import draw_costs
 
@@ -109,6 +119,28 @@ def profile(
             "plot": None if plot is None else str(plot),
             "total_s": {cost.method: cost.total.mean for cost in costs},
             "peak_bytes": {cost.method: cost.peak_bytes for cost in costs},
+            "allocator_peak_bytes": {
+                cost.method: {name: peak.peak_bytes for name, peak in cost.allocator.phases.items()}
+                for cost in costs
+            },
             "flops": {cost.method: cost.flops for cost in costs},
         },
+    )
+
+
+def _show_allocations(terminal: Terminal, costs: Sequence[MethodCost]) -> None:
+    """A table of the allocator's peaks by phase; none where the device tells of none."""
+    if not any(cost.allocator.phases for cost in costs):
+        return
+    rows = []
+    for cost in costs:
+        phases = cost.allocator.phases
+        peaks = [phases[name].peak_bytes if name in phases else None for name in _PHASES]
+        kept = phases["forward"].start_bytes
+        cells = (cost.allocator.model_bytes, kept, *peaks)
+        rows.append((cost.method, *("–" if n is None else f"{n / 2**20:.1f}" for n in cells)))
+    terminal.table(
+        "peaks of torch's allocator beside the model, MiB",
+        ("method", "model", "kept", *_PHASES),
+        rows,
     )

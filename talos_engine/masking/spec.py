@@ -139,12 +139,14 @@ class MaskEntry(Method[MaskRule]):
         split: The split whose examples it uses; empty where it uses none.
         one_pass: Whether, so configured, it ranks without looking at the sparsity, so that masks
             of several sparsities come from one ranking.
+        brief: Options of a run that is short and takes as much memory as one with the defaults.
         plan: What it would do, by name, beside ranking; ``memory_bytes`` is what that takes.
     """
 
     has_scores: bool = False
     split: str = ""
     one_pass: Callable[[Any], bool] = lambda config: True
+    brief: Mapping[str, Any] = field(default_factory=dict)
     plan: Callable[[Any, PlanContext], Mapping[str, int]] = lambda config, context: {}
 
 

@@ -117,6 +117,7 @@ class TrainJob:
         observe: Called with each step's record.
         stopping: Early stopping; its measurements are its own affair.
         keeping: How the state of the run is kept and where it starts, if it is kept.
+        enter: Told when a step's ``forward``, ``backward`` or ``optimizer`` phase begins.
     """
 
     classifier: nn.Module
@@ -130,6 +131,7 @@ class TrainJob:
     observe: Callable[[StepRecord], None] = lambda record: None
     stopping: EarlyStopping | None = None
     keeping: Keeping | None = None
+    enter: Callable[[str], None] = lambda phase: None
 
 
 def train(job: TrainJob) -> list[StepRecord]:
@@ -221,6 +223,7 @@ def _take_step(
             "try a lower --lr or more --warmup",
         )
     differentiated = time.perf_counter()
+    job.enter("optimizer")
     gradients = optimizer.gather_gradients()
     norm = float(clip_gradients(gradients, job.config.clip))
     if not math.isfinite(norm):  # before any entry moves
@@ -245,6 +248,7 @@ def _take_step(
 def _differentiate(job: TrainJob, part: Tensor, share: float) -> tuple[float, float]:
     """Add the gradient of ``share`` times a batch's mean loss; that loss, and the seconds."""
     runtime = job.runtime
+    job.enter("forward")
     inputs = job.inputs[part].to(runtime.device, non_blocking=True)
     labels = job.labels[part].to(runtime.device, non_blocking=True)
     loaded = time.perf_counter()
@@ -252,6 +256,7 @@ def _differentiate(job: TrainJob, part: Tensor, share: float) -> tuple[float, fl
         logits = job.classifier(inputs)  # (batch, classes)
     full = logits.float() if logits.dtype.itemsize < 4 else logits
     loss = share * _cross_entropy(full, labels, job.config.label_smoothing)
+    job.enter("backward")
     loss.backward()
     value = loss.item()
     runtime.synchronize()

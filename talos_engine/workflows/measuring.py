@@ -18,12 +18,18 @@ from talos_engine.artifacts import Header, Mask
 from talos_engine.device import Runtime
 from talos_engine.masking.spec import MASK_RULES
 from talos_engine.models.loading import load_weights
+from talos_engine.profiling.allocations import PhasePeak
 from talos_engine.profiling.flops import count_flops, matmul_speed
 from talos_engine.profiling.memory import PeakMemory
 from talos_engine.profiling.timing import TimingSummary, summarize_timings
 from talos_engine.progress import silent
 from talos_engine.training.loop import TrainJob, train
 from talos_engine.training.spec import FINETUNE_METHODS
+from talos_engine.workflows.allocating import (
+    AllocatorCost,
+    measure_allocator,
+    measure_calibration,
+)
 from talos_engine.workflows.calibrate import CalibrateRequest, make_context
 from talos_engine.workflows.finetune import (
     FinetuneRequest,
@@ -80,6 +86,7 @@ class MethodCost:
         start_bytes: Memory before the first step, those that are not counted included.
         peak_bytes: Peak memory from the first forward pass to the end of the loop.
         memory_source: ``rss`` or ``nvml``.
+        allocator: Peaks of the bytes in tensors by phase, from two steps after the timed ones.
         batch_size: Examples per step.
         forward_flops: Operations of the matrix products of a step's forward pass.
         backward_flops: The same of its backward pass.
@@ -97,6 +104,7 @@ class MethodCost:
     start_bytes: int
     peak_bytes: int
     memory_source: str
+    allocator: AllocatorCost
     batch_size: int
     forward_flops: int
     backward_flops: int
@@ -121,11 +129,13 @@ class CalibratedMask:
         flags: Live entries by parameter name.
         seconds: What calibration took.
         peak_bytes: Its peak memory.
+        allocator: The peak of the bytes in tensors, as a phase; empty where it cannot be had.
     """
 
     flags: _Flags
     seconds: float
     peak_bytes: int
+    allocator: Mapping[str, PhasePeak]
 
 
 def measure_steps(request: ProfileRequest, name: str, made: CalibratedMask | None) -> MethodCost:
@@ -171,6 +181,7 @@ def measure_steps(request: ProfileRequest, name: str, made: CalibratedMask | Non
         start_bytes=memory.start_bytes,
         peak_bytes=memory.peak_bytes,
         memory_source=memory.source,
+        allocator=measure_allocator(job, {} if made is None else made.allocator),
         batch_size=min(config.batch_size, len(job.labels)),
         forward_flops=forward_flops,
         backward_flops=backward_flops,
@@ -219,7 +230,8 @@ def calibrate_mask(request: ProfileRequest, rule_name: str) -> CalibratedMask:
         live = rule.run(rule.configure({}), context).select(context, request.sparsity)
         seconds = time.perf_counter() - began
     flags = {name: value.numpy() for name, value in live.items()}
-    return CalibratedMask(flags, seconds, memory.peak_bytes)
+    allocator = measure_calibration(rule, context, request.sparsity)
+    return CalibratedMask(flags, seconds, memory.peak_bytes, allocator)
 
 
 def _unpack(request: ProfileRequest, session: Session, rule: str, flags: _Flags) -> Mask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,13 @@ def test_profile_measures_on_given_data(talos: Callable[..., Any], colours: Path
     words = ("--model", "tiny-clip", "--task", "colours", "--methods", "nonlinear", "--iters", "1")
     done = talos("profile", *words, "--batch-size", "4", "--data", colours / "colours", "--json")
     assert done.code == 0, done.err
+    peaks = json.loads(done.out)["allocator_peak_bytes"]["nonlinear"]
+    assert set(peaks) == {"forward", "backward", "optimizer"}
+    words = re.findall(r"[\w.–-]+", done.plain_err[done.plain_err.index("kept") :])
+    head = ["kept", "forward", "backward", "optimizer", "calibration"]
+    assert words[:6] == [*head, "nonlinear"]
+    shown = [f"{peaks[name] / 2**20:.1f}" for name in ("forward", "backward", "optimizer")]
+    assert words[8:12] == [*shown, "–"]
 
 
 def test_a_broken_image_is_named_or_counted(talos: Callable[..., Any], colours: Path) -> None:

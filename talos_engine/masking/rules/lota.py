@@ -121,6 +121,7 @@ MASK_RULES.register("lota")(
         LotaConfig,
         rank_by_change,
         split="train",
+        brief={"lota_steps": 2},
         plan=_plan,
     )
 )

@@ -56,7 +56,15 @@ def test_each_method_is_measured_and_written(tmp_path: Path) -> None:
     assert dense.train_s == pytest.approx(6 * dense.total.mean), "the toy's usual 6 steps"
     assert dense.forward_flops == sparse.forward_flops > 0
     assert dense.backward_flops > sparse.backward_flops, "embeddings are frozen"
+    assert list(sparse.allocator.phases) == ["calibration", "forward", "backward", "optimizer"]
+    assert list(dense.allocator.phases) == ["forward", "backward", "optimizer"]
+    for phase, peak in dense.allocator.phases.items():
+        assert sparse.allocator.phases[phase].peak_bytes < peak.peak_bytes
+    assert sparse.allocator.model_bytes == dense.allocator.model_bytes > 4 * 19_200
     metrics = read_metrics(tmp_path / "cost.json")
+    told = metrics["methods"][1]["allocator"]
+    assert told["source"] == "profiler"
+    assert told["phases"]["forward"] == dataclasses.asdict(dense.allocator.phases["forward"])
     assert metrics["command"] == "profile"
     assert metrics["methods"][0]["flops"] == sparse.forward_flops + sparse.backward_flops
     spent = metrics["methods"][0]["forward_backward"]["mean"] * sparse.matmul_speed

@@ -20,12 +20,18 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
+# With MERGEKIT=ENVIRONMENT/bin/mergekit-pytorch beside mergekit too, see docs/merging.md.
+bench: export MERGEKIT := $(MERGEKIT)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/calibration.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/evaluation.py
-	$(BIN)/python benchmarks/merging.py $(if $(MERGEKIT),--mergekit $(MERGEKIT))
+	$(BIN)/python benchmarks/merging.py --only count
+	$(BIN)/python benchmarks/merging.py --only live
+	$(BIN)/python benchmarks/merging.py --only ties --size ViT-B-16
+	$(BIN)/python benchmarks/merging.py --only mergekit --size ViT-L-14
+	$(if $(MERGEKIT),$(BIN)/python benchmarks/mergekit_numbers.py --mergekit $(MERGEKIT))
 
 # The README's tables: every method, three seeds. Some hours on 2 cores; it goes on where it stopped.
 table: $(STAMP)

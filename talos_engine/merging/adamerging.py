@@ -14,7 +14,7 @@ from torch import Tensor
 
 from talos_engine.artifacts import VectorEntry
 from talos_engine.configuration import check_at_least, check_positive
-from talos_engine.merging.ops import parts_of, sum_changes, weighted_sum
+from talos_engine.merging.ops import parts_of, piece_change, sum_changes, weighted_sum
 from talos_engine.merging.spec import Merge, MergeContext, VectorSource
 
 START = 0.3
@@ -138,12 +138,16 @@ def _combine(
 def _along(
     gradient: Mapping[str, Tensor], changes: Mapping[str, VectorEntry], names: Sequence[str]
 ) -> Tensor:
-    """``⟨∇L, τ⟩`` of every tensor, float64 of shape (names,)."""
+    """``⟨∇L, τ⟩`` of every tensor, float64 of shape (names,).
+
+    The products of a range are added over all its entries, changed or not, so that λ does not
+    depend on how a vector is stored.
+    """
     found = torch.zeros(len(names), dtype=torch.float64)
     for column, name in enumerate(names):
         if name in changes:
-            entry = changes[name]
             flat = gradient[name].reshape(-1)
-            live = flat if entry.index is None else flat[entry.index]
-            found[column] = live.double() @ entry.values.double()
+            for piece in changes[name].pieces():
+                change = piece_change(piece, piece.stop - piece.start)
+                found[column] += (change * flat[piece.start : piece.stop]).sum()
     return found

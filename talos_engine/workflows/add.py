@@ -28,7 +28,7 @@ from talos_engine.workflows.editing import (
     write_card,
     write_search_report,
 )
-from talos_engine.workflows.learning import check_learning_tasks, open_context
+from talos_engine.workflows.learning import check_learning_tasks, learned_in_words, open_context
 from talos_engine.workflows.merging import (
     MergeInputs,
     check_distinct_tasks,
@@ -235,12 +235,14 @@ class _Writer:
             for position, value in enumerate(self.given)
         ]
         options = shared_options(found.config)
+        learned = learned_in_words(self.notes, inputs.vectors) if self.method.learns else ({}, [])
         card = Card(
             inputs.base,
             f"add:{request.method}",
             options,
             list(zip(inputs.paths, described, strict=True)),
             self._words(found),
+            *learned,
         )
 
         def write_companions() -> None:

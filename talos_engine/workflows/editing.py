@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ class Card:
         options: Its resolved options.
         inputs: Pairs of a vector's file and its description in the checkpoint's header.
         words: The command that makes the checkpoint again.
+        found: What the method found out by itself, as words by name.
+        learned: Of a method that learns, the coefficients of each input in words.
     """
 
     base: BaseInfo
@@ -62,6 +64,8 @@ class Card:
     options: Mapping[str, Any]
     inputs: Sequence[tuple[Path, Mapping[str, Any]]]
     words: Sequence[str]
+    found: Mapping[str, str] = field(default_factory=dict)
+    learned: Sequence[str] = ()
 
 
 def report_path(out: Path) -> Path:
@@ -136,14 +140,22 @@ def write_card(out: Path, card: Card, *, force: bool) -> Path:
     It tells of paths, which the checkpoint's own header never does.
     """
     base = card.base
-    options = _in_words(card.options)
-    apart = any("options" in item for _, item in card.inputs)
+    options = _in_words({name: it for name, it in card.options.items() if it is not None})
+    columns = ["vector", "task", "made by", "coefficient"]
     rows = [
-        f"| `{path}` | {item['task'] or '–'} | {item['method']} | {item['coef']!r} "
-        + (f"| {_in_words(item.get('options', {}))} " if apart else "")
-        + f"| `{item['sha256']}` |"
+        [f"`{path}`", item["task"] or "–", item["method"], repr(item["coef"])]
         for path, item in card.inputs
     ]
+    if card.learned:
+        columns.append("times the learned")
+        rows = [[*row, words] for row, words in zip(rows, card.learned, strict=True)]
+    if any("options" in item for _, item in card.inputs):
+        columns.append("options")
+        for row, (_, item) in zip(rows, card.inputs, strict=True):
+            row.append(_in_words(item.get("options", {})))
+    columns.append("SHA-256")
+    for row, (_, item) in zip(rows, card.inputs, strict=True):
+        row.append(f"`{item['sha256']}`")
     lines = [
         f"# {out.name}",
         "",
@@ -152,10 +164,9 @@ def write_card(out: Path, card: Card, *, force: bool) -> Path:
         "",
         f"- base: `{base.hash}`",
         f"- method: {card.method}" + (f" ({options})" if options else ""),
+        *(f"- {name}: {words}" for name, words in card.found.items()),
         "",
-        f"| vector | task | made by | coefficient |{' options |' if apart else ''} SHA-256 |",
-        f"| --- | --- | --- | --- |{' --- |' if apart else ''} --- |",
-        *rows,
+        *(f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)),
         "",
         "To make it again:",
         "",

@@ -1,9 +1,13 @@
-"""What merging methods that learn are given: a model, and inputs without their labels."""
+"""What merging methods that learn are given: a model, and inputs without their labels.
+
+And how what they learned is told to people.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from talos_engine.artifacts import LINEARIZED
@@ -13,7 +17,7 @@ from talos_engine.evaluation.accuracy import EvaluationTask
 from talos_engine.evaluation.editing import EditedEncoder
 from talos_engine.evaluation.entropy import EntropySlope
 from talos_engine.merging.ops import dense_changes
-from talos_engine.merging.spec import MergeContext
+from talos_engine.merging.spec import MergeContext, VectorSource
 from talos_engine.progress import Progress
 from talos_engine.workflows.bases import check_encoder_only
 from talos_engine.workflows.merging import MergeInputs
@@ -76,3 +80,34 @@ def open_context(
 def unlabeled_part(task: EvaluationTask) -> EvaluationTask:
     """Every second example of a task: what is declared to have no labels."""
     return dataclasses.replace(task, inputs=task.inputs[::2], labels=task.labels[::2])
+
+
+def learned_in_words(
+    notes: Mapping[str, Any], vectors: Sequence[VectorSource]
+) -> tuple[dict[str, str], list[str]]:
+    """What a method that learns found: words by name, and of each vector its coefficients.
+
+    Of one coefficient per tensor, the smallest, the mean and the largest are told, over the tensors
+    that a vector lists.
+
+    Args:
+        notes: The merging's: ``lambdas``, one for each vector, or a row of these by tensor; the
+            largest allowed as ``max``; ``entropy``, ``first`` and ``last``.
+        vectors: The vectors, in the order of the coefficients.
+    """
+    entropy, lambdas = notes["entropy"], notes["lambdas"]
+    found = {
+        "coefficients learned": f"between 0 and {notes['max']:g}",
+        "entropy": f"{entropy['first']:.4g} in the first step, {entropy['last']:.4g} in the last",
+    }
+    if not isinstance(lambdas, Mapping):
+        return found, [f"{each:.6g}" for each in lambdas]
+    words = []
+    for position, vector in enumerate(vectors):
+        own = [row[position] for name, row in lambdas.items() if name in vector.shapes]
+        if own:
+            mean = statistics.fmean(own)
+            words.append(f"min {min(own):.4g}, mean {mean:.4g}, max {max(own):.4g}")
+        else:
+            words.append("–")
+    return found, words

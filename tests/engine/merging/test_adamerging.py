@@ -90,6 +90,33 @@ def test_against_adam_in_numpy(
     assert merge.parts[1]("b").tolist() == [0.0]
 
 
+@pytest.mark.parametrize("method", ["adamerging-task", "adamerging-layer"])
+def test_storage_does_not_change_a_bit_of_the_coefficients(method: str, make_vector: Any) -> None:
+    """Products over two ranges of entries that nearly cancel, so that their order tells."""
+    draws = np.random.default_rng(0)
+    halves = [
+        (draws.standard_normal(35_000) * (draws.random(35_000) < share)).astype(np.float32)
+        for share in (0.1, 1.0)
+    ]
+    taus = [np.concatenate([half, half]) for half in halves]
+
+    def descend(step: int, deltas: Mapping[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+        half = np.random.default_rng(step).standard_normal(35_000)
+        gradient = torch.from_numpy(np.concatenate([half, 1e-6 - half]))
+        return float((deltas["a"] * gradient).sum()), {"a": gradient}
+
+    found = []
+    for storages in (("dense",) * 2, ("sparse",) * 2, ("dense", "sparse")):
+        vectors = [
+            make_vector({"a": tau}, storage=how) for tau, how in zip(taus, storages, strict=True)
+        ]
+        entry = MERGE_METHODS.get(method)
+        context = MergeContext(slope=descend)
+        found.append(entry.run(AdaMergingConfig(5, 0.05), vectors, [1.0, 1.0], context))
+    assert found[0].notes == found[1].notes == found[2].notes
+    assert torch.equal(found[0].models[0]("a"), found[1].models[0]("a"))
+
+
 def test_learning_lowers_the_loss_and_tells_it(vectors: list[Any]) -> None:
     entry = MERGE_METHODS.get("adamerging-layer")
     merge = entry.run(AdaMergingConfig(100, 0.02), vectors, [1.0, 1.0], MergeContext(slope=slope))

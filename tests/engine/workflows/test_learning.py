@@ -12,7 +12,7 @@ from talos_engine.artifacts import hash_tensors, read_checkpoint, read_vector, w
 from talos_engine.errors import MismatchError, OptionError
 from talos_engine.workflows import opening
 from talos_engine.workflows.add import AddRequest, add_vectors
-from talos_engine.workflows.learning import unlabeled_part
+from talos_engine.workflows.learning import learned_in_words, unlabeled_part
 from talos_engine.workflows.negate import NegateRequest, negate_vector
 from talos_engine.workflows.opening import Common, Session
 
@@ -43,6 +43,40 @@ def test_entropy_falls_and_the_coefficients_are_recorded(
         add_vectors(AddRequest(vectors, tmp_path / "s", coefs=tuple(lambdas), common=CPU))
         one, two = (read_checkpoint(tmp_path / name).tensors for name in "ms")
         assert hash_tensors(one) == hash_tensors(two)
+
+
+@pytest.mark.parametrize("method", ["adamerging-task", "adamerging-layer"])
+def test_the_card_tells_what_was_learned(toy_files: Any, tmp_path: Path, method: str) -> None:
+    result = add_vectors(request(toy_files, tmp_path / "m", method))
+    assert result.card is not None
+    text = result.card.read_text("utf-8")
+    config = read_checkpoint(tmp_path / "m").header.config
+    lambdas = config["learned"]["lambdas"]
+    for position, item in enumerate(config["inputs"]):
+        (row,) = (line for line in text.splitlines() if item["sha256"] in line)
+        if method == "adamerging-task":
+            told = f"{lambdas[position]:.6g}"
+        else:
+            own = [each[position] for each in lambdas.values()]
+            told = f"min {min(own):.4g}, mean {sum(own) / len(own):.4g}, max {max(own):.4g}"
+        assert f"| 1.0 | {told} |" in row
+    assert "between 0 and 4\n" in text, "the largest coefficient that the sparsity allows"
+    assert "None" not in text
+    given = add_vectors(request(toy_files, tmp_path / "n", method, adamerging_max=0.25))
+    assert given.card is not None
+    assert "between 0 and 0.25\n" in given.card.read_text("utf-8")
+
+
+def test_tensors_that_a_vector_does_not_list_are_no_part_of_its_coefficients(
+    toy_files: Any,
+) -> None:
+    vector = read_vector(toy_files.vector("a"))
+    name, *others = vector.shapes
+    rows = {name: [0.5], **{key: [0.3] for key in others}, "stranger": [0.9]}
+    notes = {"lambdas": rows, "max": 1.0, "entropy": {"first": 2.0, "last": 1.0}}
+    assert learned_in_words(notes, [vector])[1][0].endswith("max 0.5")
+    rows = {"stranger": [0.9]}
+    assert learned_in_words({**notes, "lambdas": rows}, [vector])[1] == ["–"]
 
 
 def test_the_same_seed_gives_the_same_bytes(toy_files: Any, tmp_path: Path) -> None:

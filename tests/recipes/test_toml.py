@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from talos_cli.commands.run import _checker
+from talos_engine.experiments.expansion import expand
 from talos_engine.experiments.paper import PaperTable
+from talos_engine.experiments.reading import read_recipe
 from talos_engine.experiments.running import Prepared, RunRequest, prepare
 from talos_engine.experiments.steps import ChosenWord
 
@@ -74,6 +76,33 @@ def test_every_table_and_figure_of_t5_has_a_recipe(name: str, scale: str, tmp_pa
     for step in found.plan.steps.values():
         if step.command in ("finetune", "add", "negate"):
             assert step.outputs["out"].endswith(".ckpt"), "a checkpoint of T5 is a folder"
+
+
+WITH_POSTHOC = [
+    path
+    for path in [*TINY, *TINY_T5, *PAPER]
+    if "posthoc" in read_recipe(path).settings and name_of(path) not in PARTS
+]
+
+
+@pytest.mark.parametrize(
+    "path", WITH_POSTHOC, ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_post_hoc_methods_can_be_left_out(path: Path) -> None:
+    def methods(*wanted: str) -> set[str]:
+        settings = {"seeds": [0], "posthoc": list(wanted)}
+        found = expand(read_recipe(path, settings))
+        assert found.results
+        return {it.variables["method"] for it in found.steps.values()
+                if it.group.startswith("posthoc")}  # fmt: skip
+
+    assert methods("ties", "dare") == {"ties", "dare"}
+    assert methods() == set()
+
+
+def test_recipes_with_post_hoc_methods_are_found() -> None:
+    names = {f"{path.parent.name}/{path.stem}" for path in WITH_POSTHOC}
+    assert names >= {"tiny/all", "tiny/fig9", "paper/vit-fig9", "tiny-t5/table2"}
 
 
 def test_learning_rates_of_tiny_t5_are_settings(tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/merging.py --only mergekit --size ViT-L-14
 	$(if $(MERGEKIT),$(BIN)/python benchmarks/mergekit_numbers.py --mergekit $(MERGEKIT))
 
-# The README's tables: every method, three seeds. Some hours on 2 cores; it goes on where it stopped.
+# The README's tables: every method, AdaMerging (table5) among them, three seeds. Some hours on 2 cores; it goes on where it stopped.
 table: $(STAMP)
-	for each in fig3 table1 table2; do \
+	for each in fig3 table1 table2 table5; do \
 	  $(BIN)/talos run recipes/tiny/$$each.toml -o $(or $(OUT),table-output) \
 	    --set 'seeds=[0, 1, 2]' --jobs 2 || exit; \
 	done

@@ -33,6 +33,13 @@ def profile(
     sparsity: Annotated[
         float, typer.Option(help="Of the mask calibrated for methods that need one.")
     ] = 0.9,
+    gradient_checkpointing: Annotated[
+        bool,
+        typer.Option(
+            "--gradient-checkpointing",
+            help="Calibrate masks so, where their rule can: slower, less memory.",
+        ),
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the costs into this PNG.", callback=options.png)
     ] = None,
@@ -65,6 +72,7 @@ def profile(
         iters=iters,
         batch_size=batch_size,
         sparsity=sparsity,
+        gradient_checkpointing=gradient_checkpointing,
         common=shared.common(),
     )
     terminal = shared.terminal

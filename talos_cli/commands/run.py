@@ -146,7 +146,7 @@ def _show_plan(terminal: Terminal, prepared: Prepared, jobs: int) -> None:
                 group.total,
                 group.done,
                 group.total - group.done,
-                _expected(group.seconds, group.unknown, group.total - group.done),
+                _expected(group.seconds, group.unknown, group.total - group.done, group.guessed),
             )
             for group in sorted(plan.groups, key=lambda it: order.index(it.name))
         ],
@@ -155,7 +155,7 @@ def _show_plan(terminal: Terminal, prepared: Prepared, jobs: int) -> None:
     total, done = len(plan.steps), len(plan.done)
     text = f"{total} steps: {done} done, {total - done} to run"
     if total > done:
-        text += f"; {_expected(seconds, unknown, total - done)} with --jobs {jobs}"
+        text += f"; {_expected(seconds, unknown, total - done, plan.guessed)} with --jobs {jobs}"
     terminal.result(
         text,
         {
@@ -173,17 +173,21 @@ def _show_plan(terminal: Terminal, prepared: Prepared, jobs: int) -> None:
             "done": done,
             "seconds": seconds,
             "unknown": unknown,
+            "guessed": plan.guessed,
             "results": [result.name for result in prepared.expansion.results],
         },
     )
 
 
-def _expected(seconds: float, unknown: int, steps: int) -> str:
+def _expected(seconds: float, unknown: int, steps: int, guessed: int) -> str:
     if steps == 0:
         return "–"
     if unknown == steps:
         return "time unknown"
-    return f"about {_duration(seconds)}" + (f" and {unknown} unknown" if unknown else "")
+    told = f"about {_duration(seconds)}"
+    if guessed:
+        told += f", {guessed} guessed"
+    return told + (f", {unknown} unknown" if unknown else "")
 
 
 def _duration(seconds: float) -> str:

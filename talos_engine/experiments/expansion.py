@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from talos_engine.errors import RecipeError
 from talos_engine.experiments.commands import COMMANDS, RESERVED
 from talos_engine.experiments.matrix import applies, check_reference, combinations, label, select
+from talos_engine.experiments.misfits import describe_misfit
 from talos_engine.experiments.parts import StepParts
 from talos_engine.experiments.recipe import Recipe, ResultTable, StepTable
 from talos_engine.experiments.steps import Step
@@ -122,16 +124,28 @@ class _Builder:
         self._building.append(identifier)
         table = self.recipe.steps[group]
         stem = f"artifacts/{group}/{path or group}"
-        parts = StepParts(table, variables, self.settings, self.recipe.common, stem, self.refer)
+        refer = partial(self.refer, table.each)
+        parts = StepParts(table, variables, self.settings, self.recipe.common, stem, refer)
         step = parts.step(identifier)
         self._building.pop()
         self.steps[identifier] = step
         return step
 
     def refer(
-        self, reference: Mapping[str, Any], own: Mapping[str, Any], where: str
+        self,
+        each: Mapping[str, Any],
+        reference: Mapping[str, Any],
+        own: Mapping[str, Any],
+        where: str,
     ) -> list[tuple[Step, str]]:
-        """The steps that a reference means, each with the path of the output it names."""
+        """The steps that a reference means, each with the path of the output it names.
+
+        Args:
+            each: The templates of the variables of the one who refers.
+            reference: As the recipe has it.
+            own: Variables of the one who refers.
+            where: Who refers, for messages.
+        """
         check_reference(reference, where)
         group = reference["step"]
         if group not in self.recipe.steps:
@@ -143,10 +157,10 @@ class _Builder:
             return []
         chosen = select(reference, candidates, list(table.each), own, names, where)
         if not chosen and not reference.get("optional", False):
-            raise RecipeError(
-                f"{where}: no step {group!r} fits",
-                "optional = true leaves the option out where there is none",
+            message, hint = describe_misfit(
+                reference, candidates, table.each, own, each, self.settings, where
             )
+            raise RecipeError(f"{where}: {message}", hint)
         output = reference.get("output", "out")
         found = []
         for number in chosen:
@@ -170,7 +184,7 @@ class _Builder:
                 found = [
                     SourceFile(path, step)
                     for reference in references
-                    for step, path in self.refer(reference, variables, where)
+                    for step, path in self.refer(table.each, reference, variables, where)
                 ]
                 sources[role] = tuple(found)
             told = fill(

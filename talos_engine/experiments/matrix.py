@@ -123,6 +123,29 @@ def select(
     Raises:
         RecipeError: it names a variable that the step does not have.
     """
+    sought = sought_values(reference, known, own, names, where)
+    return [number for number, candidate in enumerate(candidates) if fits(candidate, sought)]
+
+
+def sought_values(
+    reference: Mapping[str, Any],
+    known: Sequence[str],
+    own: Mapping[str, Any],
+    names: Mapping[str, Any],
+    where: str,
+) -> dict[str, tuple[list[Any], bool]]:
+    """By variable of a step, values that a reference seeks, and whether just these or all others.
+
+    Args:
+        reference: As the recipe has it, checked.
+        known: Names of the variables of the step referred to.
+        own: Variables of the one who refers.
+        names: Variables and settings, for templates in ``where``.
+        where: Who refers, for messages.
+
+    Raises:
+        RecipeError: it names a variable that the step does not have.
+    """
     wanted = fill(reference.get("where", {}), names, where)
     free, others = reference.get("all", []), reference.get("others", [])
     for name in (*wanted, *free, *others):
@@ -134,18 +157,22 @@ def select(
     for name in others:
         if name not in own:
             raise RecipeError(f"{where}: others = [{name!r}], but here is no variable {name!r}")
+    sought = {}
+    for name in known:
+        if name in wanted:
+            values = wanted[name]
+            sought[name] = (values if isinstance(values, list) else [values], True)
+        elif name in others:
+            sought[name] = ([own[name]], False)
+        elif name in own and name not in free:
+            sought[name] = ([own[name]], True)
+    return sought
 
-    def fits(candidate: Mapping[str, Any]) -> bool:
-        for name, value in candidate.items():
-            if name in wanted:
-                values = wanted[name] if isinstance(wanted[name], list) else [wanted[name]]
-                if value not in values:
-                    return False
-            elif name in others:
-                if value == own[name]:
-                    return False
-            elif name not in free and name in own and value != own[name]:
-                return False
-        return True
 
-    return [number for number, candidate in enumerate(candidates) if fits(candidate)]
+def fits(candidate: Mapping[str, Any], sought: Mapping[str, tuple[list[Any], bool]]) -> bool:
+    """Whether a combination of values is among those sought."""
+    return all(
+        (value in sought[name][0]) is sought[name][1]
+        for name, value in candidate.items()
+        if name in sought
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from talos_engine.registry import unknown_name
 
 _FILE = Path(__file__).parent / "paper_results.toml"
 _ALIASES = {"zero-shot": "pretrained"}
+_MODELS = {  # of tables that do not name their models
+    "merging_schemes": ("ViT-B-32", "t5-small"),
+    "calibration_cost": ("ViT-L-14",),
+    "calibration_accuracy": ("ViT-L-14",),
+}
 
 
 class PaperTable:
@@ -20,7 +26,7 @@ class PaperTable:
 
     Args:
         table: Its name in the data file, such as ``task_addition``; empty for none.
-        model: The model's name; ignored where the table is of one model only.
+        model: The model's name.
 
     Raises:
         RecipeError: there is no such table, or no such model in it.
@@ -31,26 +37,13 @@ class PaperTable:
         self._position: int | None = None
         if not table:
             return
-        data = _read()
-        tables = sorted(name for name in data if name != "models")
-        if table not in tables:
-            error = unknown_name("table of the paper", table, tables)
+        rows = _table(table)
+        known = _models(table)
+        if model not in known:
+            error = unknown_name(f"model in {table}", model, known)
             raise RecipeError(error.message, error.hint)
-        rows = data[table]
-        models = [name for name in rows if name in data["models"]]
-        if models:  # a table per model
-            if model not in models:
-                error = unknown_name(f"model in {table}", model, models)
-                raise RecipeError(error.message, error.hint)
-            self._rows = rows[model]
-            return
-        self._rows = rows
-        if all(isinstance(row, dict) for row in rows.values()):
-            known = ["ViT-B-32", "t5-small"] if table == "merging_schemes" else data["models"]
-            if model not in known:
-                error = unknown_name(f"model in {table}", model, known)
-                raise RecipeError(error.message, error.hint)
-            self._position = known.index(model)
+        self._rows = rows.get(model, rows)  # a table per model, or rows of numbers for each
+        self._position = known.index(model)
 
     def share(self, row: str, column: str) -> float | None:
         """An accuracy as a share, where the paper has it."""
@@ -63,6 +56,46 @@ class PaperTable:
         """A cost, where the paper has it: the number at a place of a row."""
         found = self._rows.get(_ALIASES.get(row, row))
         return float(found[place]) if isinstance(found, list) else None
+
+
+def beside(given: Mapping[str, Any]) -> tuple[PaperTable, str]:
+    """The paper's numbers to set beside a result, and why there are none though it names some.
+
+    Args:
+        given: ``table``, ``model`` and, where only numbers of the very model may stand there,
+            ``measured``: what was measured, by name, hub id or folder.
+
+    Raises:
+        RecipeError: no such table; without ``measured``, no such model in it.
+    """
+    table, model = str(given.get("table", "")), str(given.get("model", ""))
+    if "measured" not in given:
+        return PaperTable(table, model), ""
+    _table(table)
+    measured = str(given["measured"]).rstrip("/").rpartition("/")[2]
+    if measured != model:
+        told = f"those named are of {model}, and {measured} was measured"
+    elif model not in _models(table):
+        told = f"it has none of {model}, but of {', '.join(_models(table))}"
+    else:
+        return PaperTable(table, model), ""
+    return PaperTable("", ""), f"the paper's numbers are left out: {told}"
+
+
+def _table(name: str) -> Any:
+    data = _read()
+    tables = sorted(key for key in data if key != "models")
+    if name not in tables:
+        error = unknown_name("table of the paper", name, tables)
+        raise RecipeError(error.message, error.hint)
+    return data[name]
+
+
+def _models(table: str) -> list[str]:
+    """Models that a table has numbers of, in its order."""
+    data = _read()
+    own = [name for name in data[table] if name in data["models"]]
+    return own or list(_MODELS.get(table, data["models"]))
 
 
 @cache

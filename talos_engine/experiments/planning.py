@@ -22,6 +22,8 @@ class GroupPlan:
         done: Those that would be skipped.
         seconds: Expected for the others, as far as it is known.
         unknown: Those of the others of which nothing is known.
+        guessed: Those of the others whose seconds are those of other groups' steps of the same
+            command: no more than the order of size.
     """
 
     name: str
@@ -29,6 +31,7 @@ class GroupPlan:
     done: int
     seconds: float
     unknown: int
+    guessed: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class RunPlan:
         """
         alone = sum(group.seconds for group in self.groups)
         return alone / jobs, sum(group.unknown for group in self.groups)
+
+    @property
+    def guessed(self) -> int:
+        """Steps whose seconds are those of other steps of the same command."""
+        return sum(group.guessed for group in self.groups)
 
 
 def only(steps: Mapping[str, Step], patterns: Iterable[str]) -> dict[str, Step]:
@@ -88,27 +96,44 @@ def make_plan(steps: Mapping[str, Step], states: StateFolder) -> RunPlan:
         if each.needs <= done and states.is_done(each):
             done.add(each.id)
     groups = dict.fromkeys(each.group for each in steps.values())
+    by_command: dict[str, list[float]] = {}
+    for each in steps.values():
+        taken = _seconds(each, states)
+        if taken is not None:
+            by_command.setdefault(each.command, []).append(taken)
+    rough = {command: statistics.fmean(taken) for command, taken in by_command.items()}
     plans = tuple(
-        _plan_group(name, [each for each in steps.values() if each.group == name], done, states)
+        _plan_group(name, [it for it in steps.values() if it.group == name], done, states, rough)
         for name in groups
     )
     return RunPlan(steps, frozenset(done), plans)
 
 
-def _plan_group(name: str, steps: list[Step], done: set[str], states: StateFolder) -> GroupPlan:
+def _plan_group(
+    name: str,
+    steps: list[Step],
+    done: set[str],
+    states: StateFolder,
+    rough: Mapping[str, float],
+) -> GroupPlan:
     measured = {each.id: _seconds(each, states) for each in steps}
     known = [value for value in measured.values() if value is not None]
     usual = statistics.fmean(known) if known else None
-    seconds, unknown = 0.0, 0
+    seconds, unknown, guessed = 0.0, 0, 0
     for each in steps:
         if each.id in done:
             continue
         expected = measured[each.id] if measured[each.id] is not None else usual
         if expected is None:
+            expected = rough.get(each.command)
+            guessed += expected is not None
+        if expected is None:
             unknown += 1
         else:
             seconds += expected
-    return GroupPlan(name, len(steps), sum(each.id in done for each in steps), seconds, unknown)
+    return GroupPlan(
+        name, len(steps), sum(each.id in done for each in steps), seconds, unknown, guessed
+    )
 
 
 def _seconds(step: Step, states: StateFolder) -> float | None:

@@ -200,8 +200,8 @@ def _read_result(name: str, table: Any, path: Path) -> ResultTable:
             raise RecipeError(f"{where}: source {role!r} must name a step, as {{ step = … }}")
         sources[role] = listed
     paper = table.get("paper", {})
-    if paper and paper.keys() != {"table", "model"}:
-        raise RecipeError(f"{where}: paper takes the keys table and model")
+    if paper and paper.keys() - {"measured"} != {"table", "model"}:
+        raise RecipeError(f"{where}: paper takes the keys table and model, and may take measured")
     return ResultTable(
         name=name,
         source=path,

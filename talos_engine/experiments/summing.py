@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from talos_engine.artifacts import atomic_write, discard_output, read_json, writ
 from talos_engine.errors import ArtifactError, CorruptFileError, RecipeError, UnknownNameError
 from talos_engine.experiments.expansion import ResultPlan, SourceFile
 from talos_engine.experiments.markdown import to_markdown
-from talos_engine.experiments.paper import PaperTable
+from talos_engine.experiments.paper import PaperTable, beside
 from talos_engine.experiments.result_spec import RESULTS, Given, ResultKind, Source
 from talos_engine.experiments.states import StateFolder
 
@@ -65,22 +65,25 @@ def compute(folder: Path, plan: ResultPlan, states: StateFolder) -> dict[str, An
     table = plan.table
     kind = _kind(plan)
     config = kind.check(plan.sources, table.options, table.where)
+    paper, left_out = _paper(plan)
     given = Given(
         {
             role: [_read(folder, file, states) for file in files]
             for role, files in plan.sources.items()
         },
-        _paper(plan),
+        paper,
     )
+    found = kind.run(config, given)
     return {
-        **kind.run(config, given),
+        **found,
+        "notes": [*found["notes"], *([left_out] if left_out else ())],
         "schema": SCHEMA,
         "name": plan.name,
         "title": table.title,
         "caption": table.caption,
         "alt": f"{table.title}. {table.caption}".strip(),
         "variables": dict(plan.variables),
-        "paper": dict(table.paper) or None,
+        "paper": _named(table.paper) if table.paper and not left_out else None,
         "sources": [file.path for files in plan.sources.values() for file in files],
     }
 
@@ -92,9 +95,13 @@ def _kind(plan: ResultPlan) -> ResultKind:
         raise RecipeError(f"{plan.table.where}: {error.message}", error.hint) from None
 
 
-def _paper(plan: ResultPlan) -> PaperTable:
+def _named(paper: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in paper.items() if key != "measured"}
+
+
+def _paper(plan: ResultPlan) -> tuple[PaperTable, str]:
     try:
-        return PaperTable(plan.table.paper.get("table", ""), plan.table.paper.get("model", ""))
+        return beside(plan.table.paper)
     except RecipeError as error:
         raise RecipeError(f"{plan.table.where} paper: {error.message}", error.hint) from None
 

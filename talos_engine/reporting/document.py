@@ -38,6 +38,7 @@ class Cell:
         high: Its upper end.
         paper: What the paper prints at this place, in the scale of ``mean``.
         note: What a reader should know about this number.
+        ranked: Whether ``mean`` may be the best of its column.
     """
 
     mean: float | None = None
@@ -47,6 +48,7 @@ class Cell:
     high: float | None = None
     paper: float | None = None
     note: str = ""
+    ranked: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ class Table:
         for position, row in enumerate(self.rows):
             cell = row.cells.get(column.key, Cell())
             value = cell.paper if paper else cell.mean
-            if value is not None and not row.reference:
+            ranked = (paper or cell.ranked) and not row.reference
+            if value is not None and ranked:
                 values[position] = value
         if column.better is None or len(set(values.values())) < 2:
             return frozenset()

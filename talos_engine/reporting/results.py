@@ -90,6 +90,7 @@ def _cell(fields: Fields) -> Cell:
         fields.number_or_none("high"),
         fields.number_or_none("paper"),
         fields.text("note", ""),
+        fields.flag("ranked", True),
     )
 
 

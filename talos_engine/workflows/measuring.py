@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -56,6 +56,7 @@ class ProfileRequest:
         iters: Measured steps per method, after three that are not counted.
         batch_size: Examples per step; ``None`` takes the model's default.
         sparsity: Of the mask calibrated for methods that need one.
+        gradient_checkpointing: Whether masks are calibrated so, where their rule has the option.
         common: Seed, device, precision, overwriting.
     """
 
@@ -66,6 +67,7 @@ class ProfileRequest:
     iters: int = 20
     batch_size: int | None = None
     sparsity: float = 0.9
+    gradient_checkpointing: bool = False
     common: Common = field(default_factory=Common)
 
 
@@ -212,7 +214,7 @@ def count_step(job: TrainJob) -> tuple[int, int]:
 
 
 def calibrate_mask(request: ProfileRequest, rule_name: str) -> CalibratedMask:
-    """The task's mask by a rule with its default options, and what that costs."""
+    """The task's mask by a rule with default options but the one asked for, and what that costs."""
     runtime = Runtime(request.common.runtime().device)
     session = open_session(load_weights(request.model, request.common.pretrained), runtime)
     rule = MASK_RULES.get(rule_name)
@@ -225,9 +227,11 @@ def calibrate_mask(request: ProfileRequest, rule_name: str) -> CalibratedMask:
         common=request.common,
     )
     context = make_context(session, rule, asked)
+    asked_of_rule = {"gradient_checkpointing": request.gradient_checkpointing or None}
+    config = rule.configure({it.name: asked_of_rule.get(it.name) for it in fields(rule.config)})
     with PeakMemory(runtime.device) as memory:
         began = time.perf_counter()
-        live = rule.run(rule.configure({}), context).select(context, request.sparsity)
+        live = rule.run(config, context).select(context, request.sparsity)
         seconds = time.perf_counter() - began
     flags = {name: value.numpy() for name, value in live.items()}
     allocator = measure_calibration(rule, context, request.sparsity)

@@ -67,6 +67,7 @@ def profile(request: ProfileRequest, progress: Progress = silent) -> ProfileResu
             "iters": request.iters,
             "warmup": WARMUP_STEPS,
             "sparsity": request.sparsity,
+            "gradient_checkpointing": request.gradient_checkpointing,
             "seed": request.common.seed,
             "dtype": request.common.dtype,
             "methods": [

@@ -73,6 +73,14 @@ def test_a_dry_run_tells_and_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
 
 
+def test_expected_times_say_what_is_a_guess() -> None:
+    from talos_cli.commands.run import _expected
+
+    assert _expected(30.0, 1, 5, 2) == "about 30 s, 2 guessed, 1 unknown"
+    assert _expected(30.0, 0, 5, 0) == "about 30 s"
+    assert _expected(0.0, 5, 5, 0) == "time unknown"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [

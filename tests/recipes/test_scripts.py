@@ -23,6 +23,12 @@ def test_there_are_recipes() -> None:
     assert {path.name for path in SHELL} >= {"demo.sh", "pipeline.sh"}
 
 
+def test_make_table_runs_every_table_of_accuracies() -> None:
+    (named,) = re.findall(r"for each in (.*); do", (ROOT / "Makefile").read_text())
+    assert {"table1", "table2", "table5"} <= set(named.split())
+    assert all((ROOT / "recipes" / "tiny" / f"{name}.toml").is_file() for name in named.split())
+
+
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
 def test_shell_scripts_parse_and_stop_at_errors(path: Path) -> None:
     done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, check=False)

@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 
 from talos_cli.commands.run import _checker
+from talos_engine.errors import RecipeError
+from talos_engine.experiments.expansion import expand
 from talos_engine.experiments.paper import PaperTable
+from talos_engine.experiments.reading import read_recipe
 from talos_engine.experiments.running import Prepared, RunRequest, prepare
+from talos_engine.experiments.states import StateFolder
 from talos_engine.experiments.steps import ChosenWord
+from talos_engine.experiments.summing import check_results, compute
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TINY = sorted((RECIPES / "tiny").glob("*.toml"))
@@ -22,6 +27,7 @@ COMPLETE = {
     "table1": {"task-addition"},
     "table2": {"task-negation", "post-hoc-values"},
     "table3": {"cost", "calibration-cost"},
+    "table4": {"checkpointed-addition", "checkpointed-negation"},
     "table5": {"merging-schemes"},
     "fig1-10-11": {"pruned", "perturbed", "mask-overlap"},
     "fig2": {"disentanglement"},
@@ -74,6 +80,31 @@ def test_every_table_and_figure_of_t5_has_a_recipe(name: str, scale: str, tmp_pa
     for step in found.plan.steps.values():
         if step.command in ("finetune", "add", "negate"):
             assert step.outputs["out"].endswith(".ckpt"), "a checkpoint of T5 is a folder"
+
+
+WITH_POSTHOC = [
+    path
+    for path in [*TINY, *TINY_T5, *PAPER]
+    if "posthoc" in read_recipe(path).settings and name_of(path) not in PARTS
+]
+
+
+@pytest.mark.parametrize("path", WITH_POSTHOC, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_post_hoc_methods_can_be_left_out(path: Path) -> None:
+    def methods(*wanted: str) -> set[str]:
+        settings = {"seeds": [0], "posthoc": list(wanted)}
+        found = expand(read_recipe(path, settings))
+        assert found.results
+        return {it.variables["method"] for it in found.steps.values()
+                if it.group.startswith("posthoc")}  # fmt: skip
+
+    assert methods("ties", "dare") == {"ties", "dare"}
+    assert methods() == set()
+
+
+def test_recipes_with_post_hoc_methods_are_found() -> None:
+    names = {f"{path.parent.name}/{path.stem}" for path in WITH_POSTHOC}
+    assert names >= {"tiny/all", "tiny/fig9", "paper/vit-fig9", "tiny-t5/table2"}
 
 
 def test_learning_rates_of_tiny_t5_are_settings(tmp_path: Path) -> None:
@@ -148,6 +179,59 @@ def test_hyper_parameters_are_chosen_for_every_task_and_their_vector_is_used(
                 )
                 flag = "--rank" if method == "l-lora" else "--sparsity"
                 assert given.words[given.words.index(flag) + 1] == str(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "models", "beside"),
+    [
+        ("paper/vit-table3", {}, {"cost": "ViT-B-32"}),
+        ("paper/vit-table3", {"model": "ViT-L-14"}, {"calibration-cost": "ViT-L-14"}),
+        ("paper/vit-table3", {"model": "ViT-L-14", "paper_model": "ViT-L-14"},
+         {"cost": "ViT-L-14", "calibration-cost": "ViT-L-14"}),
+        ("paper/vit-table3", {"model": "ViT-B-16", "paper_model": "ViT-B-16"}, {}),
+        ("paper/vit-table4", {}, {}),
+        ("paper/vit-table5", {"model": "ViT-L-14", "paper_model": "ViT-L-14"}, {}),
+        ("paper/t5-table3", {}, {}),
+        ("paper/t5-table3", {"model": "google-t5/t5-large", "paper_model": "t5-large"},
+         {"cost": "t5-large"}),
+        ("tiny/table3", {"cost_model": "ViT-L-14"},
+         {"cost": "ViT-L-14", "calibration-cost": "ViT-L-14"}),
+    ],
+)  # fmt: skip
+def test_the_papers_costs_stand_beside_those_of_its_model(
+    path: str, models: dict[str, str], beside: dict[str, str], tmp_path: Path
+) -> None:
+    found = expand(read_recipe(RECIPES / f"{path}.toml", {"seeds": [0], **models}))
+    check_results(found.results)
+    states = StateFolder(tmp_path)
+    told = {it.name: compute(tmp_path, it, states)["paper"] for it in found.results}
+    assert {name: paper["model"] for name, paper in told.items() if paper} == beside
+    assert all("measured" not in paper for paper in told.values() if paper)
+
+
+@pytest.mark.parametrize("path", ["paper/vit-table3", "paper/t5-table3"])
+def test_costs_are_measured_as_models_are_trained(path: str) -> None:
+    steps = expand(read_recipe(RECIPES / f"{path}.toml", {"dtype": "float16"})).steps
+    for step in steps.values():
+        assert step.command == "profile"
+        for option, value in (
+            ("--dtype", "float16"),
+            ("--batch-size", "128" if "vit" in path else "64"),
+        ):
+            assert step.words[step.words.index(option) + 1] == value
+
+
+@pytest.mark.parametrize(
+    ("path", "settings"),
+    [("tiny/fig2", "first, pairs, tasks"), ("tiny/fig7", "drift_tasks, tasks")],
+)
+def test_tasks_that_do_not_go_together_are_named_with_their_settings(
+    path: str, settings: str
+) -> None:
+    recipe = read_recipe(RECIPES / f"{path}.toml", {"tasks": ["shapes", "textures"]})
+    with pytest.raises(RecipeError, match="task must be digits, and there is shapes") as told:
+        expand(recipe)
+    assert f"the settings {settings}:" in str(told.value.hint)
 
 
 def test_no_step_searches_on_test_data(tmp_path: Path) -> None:

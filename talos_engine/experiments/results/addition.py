@@ -46,7 +46,10 @@ def normalized_accuracy(merged: Record, singles: dict[str, Record]) -> float | N
 
 
 def addition(config: Config, given: Given) -> dict[str, Any]:
-    """A row per method: single-task, merged and normalized accuracy, and the coefficient."""
+    """A row per method: single-task, merged and normalized accuracy, and the coefficient.
+
+    Numbers of the base are not ranked: the zero-shot row's, and those of merges that chose α = 0.
+    """
     names = (config.row, config.over)
     merged = {key_of(it.variables, names): it for it in evaluations(given.present("merged"))}
     singles: dict[Any, dict[str, Record]] = {}
@@ -57,6 +60,7 @@ def addition(config: Config, given: Given) -> dict[str, Any]:
     keys = [key for key in merged if key is not None]
     notes = [*given.missing_notes(), *spread_notes(keys, config.row, config.over)]
     rows = [_zero_shot(it, given, keys, merged) for it in evaluations(given.present("zero-shot"))]
+    bases = len(rows)
     for method in dict.fromkeys(row for row, _ in keys):
         own_keys = [key for key in keys if key[0] == method]
         records = [merged[key] for key in own_keys]
@@ -81,8 +85,12 @@ def addition(config: Config, given: Given) -> dict[str, Any]:
         ]
         cells["single"] = _mean(alone, None, "")
         if coefs:
-            cells["coef"] = _mean([coefs[key] for key in own_keys if key in coefs], None, "")
+            known = [coefs[key] for key in own_keys if key in coefs]
+            cells["coef"] = _coef(known)
+            if len(known) == len(own_keys) and not any(known):
+                cells["absolute"]["ranked"] = cells["normalized"]["ranked"] = False
         rows.append({"label": method, "variables": {config.row: method}, "cells": cells})
+    notes += _base_notes(rows[:bases], rows[bases:])
     columns = [
         column("single", "single-task", better="higher"),
         column("absolute", "absolute", better="higher"),
@@ -96,6 +104,39 @@ def _mean(values: list[float], paper: float | None, note: str) -> dict[str, Any]
     return summarize(values, (), paper, note) if values else missing(note or "not measured", paper)
 
 
+def _coef(known: list[float]) -> dict[str, Any]:
+    if not known:
+        return missing("not searched")
+    zeros = sum(value == 0 for value in known)
+    note = f"0 for {zeros} of {len(known)}" if 0 < zeros < len(known) else ""
+    return summarize(known, note=note)
+
+
+def _base_notes(bases: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
+    """What keeps a number from telling how good a merge is."""
+    notes = []
+    unmerged = [row["label"] for row in rows if "ranked" in row["cells"]["absolute"]]
+    if unmerged:
+        notes.append(
+            f"only α = 0 was chosen, so the merged model is the base, and is not ranked: "
+            f"{', '.join(unmerged)}"
+        )
+    if len(bases) == 1:
+        base = bases[0]["cells"]["absolute"]["mean"]
+        singles = {row["label"]: row["cells"]["single"]["mean"] for row in rows}
+        below = [
+            f"{label} ({100 * mean:.1f})"
+            for label, mean in singles.items()
+            if mean is not None and mean < base
+        ]
+        if below:
+            notes.append(
+                f"single-task models below zero-shot ({100 * base:.1f}), so that dividing by them "
+                f"raises normalized accuracy: {', '.join(below)}"
+            )
+    return notes
+
+
 def _zero_shot(base: Record, given: Given, keys: Any, merged: Any) -> dict[str, Any]:
     tasks = list(merged[keys[0]].tasks) if keys else list(base.tasks)
     cell = summarize(
@@ -103,6 +144,7 @@ def _zero_shot(base: Record, given: Given, keys: Any, merged: Any) -> dict[str, 
         [[base.counts(task) for task in tasks]],
         given.paper.share("zero-shot", "absolute"),
     )
+    cell["ranked"] = False
     return {"label": "zero-shot", "variables": {}, "cells": {"absolute": cell}}
 
 

@@ -59,6 +59,42 @@ def test_a_matrix_of_steps_with_references(lab: Any) -> None:
                for need in it.needs)  # fmt: skip
 
 
+def test_a_reference_that_means_nothing_says_what_it_sought_and_the_settings(lab: Any) -> None:
+    lab.write(BASE, "base.toml")
+    include = 'include = ["base.toml"]\n'
+    pairs = (
+        '[settings]\ntasks = ["c", "b"]\npairs = ["a-b"]\nfirst = { a-b = "a" }\n'
+        '[steps.grid]\ncommand = "inspect"\neach = { method = ["x"], pair = "{pairs}" }\n'
+        'arguments = [{ step = "vector", where = { task = "{first[pair]}" } }]\n'
+    )
+    with pytest.raises(RecipeError) as told:
+        expanded(lab, include + pairs)
+    assert told.value.message.endswith(
+        "[steps.grid] arguments: no step 'vector' fits: task must be a, and there is c, b"
+    )
+    assert told.value.hint is not None
+    assert "the settings first, pairs, tasks:" in told.value.hint
+    assert "optional = true" in told.value.hint
+    empty = '[settings]\ntasks = []\n[steps.one]\ncommand = "inspect"\narguments = [{ step = "vector" }]\n'
+    with pytest.raises(RecipeError, match="there is no task") as told:
+        expanded(lab, include + empty)
+    assert told.value.hint is not None
+    assert "the settings tasks:" in told.value.hint
+    other = (
+        '[steps.one]\ncommand = "inspect"\neach = { task = ["a"], method = ["z", "y"] }\n'
+        'arguments = [{ step = "vector", others = ["task"], where = { task = "a" }, all = ["method"] }]\n'
+    )
+    assert expanded(lab, include + other).steps  # where beats others
+    alone = other.replace(', where = { task = "a" }', "").replace(', all = ["method"]', "")
+    with pytest.raises(RecipeError, match="method must be z, and there is x, y"):
+        expanded(lab, include + alone)
+    last = alone.replace('["z", "y"]', '["y"]').replace(
+        "[steps.one]", '[settings]\ntasks = ["a"]\n[steps.one]'
+    )
+    with pytest.raises(RecipeError, match="task must be other than a, and there is a"):
+        expanded(lab, include + last)
+
+
 def test_steps_of_included_files_run_where_they_are_needed(lab: Any) -> None:
     lab.write(BASE, "base.toml")
     found = expanded(lab, 'include = ["base.toml"]\n[steps.one]\ncommand = "inspect"\n'

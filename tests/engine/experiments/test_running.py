@@ -243,6 +243,23 @@ def test_a_plan_writes_nothing_and_tells_what_would_run(lab: Any) -> None:
     assert {path: path.stat().st_mtime_ns for path in (lab.folder / "run").rglob("*")} == before
 
 
+def test_a_new_group_is_guessed_from_the_same_command_in_the_folder(lab: Any) -> None:
+    lab.run(CHAIN)
+    recorded = {step["id"]: step["seconds"] for step in run_json(lab)["steps"]}
+    more = CHAIN + (
+        '[steps.other]\ncommand = "calibrate"\neach = { task = ["c", "d"] }\n'
+        'options = { task = "{task}" }\n'
+        '[steps.test]\ncommand = "evaluate"\narguments = [{ step = "merge" }]\n'
+    )
+    prepared, _ = lab.prepare(more)
+    groups = {it.name: it for it in prepared.plan.groups}
+    assert groups["other"].seconds == pytest.approx(recorded["mask.a"] + recorded["mask.b"])
+    assert (groups["other"].guessed, groups["other"].unknown) == (2, 0)
+    assert (groups["test"].guessed, groups["test"].unknown) == (0, 1), "nothing of its command"
+    assert groups["mask"].guessed == 0
+    assert (prepared.plan.guessed, prepared.plan.estimate(1)[1]) == (2, 1)
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(lab: Any) -> None:
     (lab.folder / "run").mkdir()
     (lab.folder / "run" / "thesis.tex").touch()

@@ -34,3 +34,14 @@ def test_what_only_gives_the_scale_is_never_the_best() -> None:
 def test_nothing_is_best_of_one_or_of_equals() -> None:
     assert not table({"a": Cell(0.5)}, {}).best(COLUMNS[0])
     assert not table({"a": Cell(0.5)}, {"a": Cell(0.5)}).best(COLUMNS[0])
+
+
+def test_a_number_that_is_not_ranked_is_never_the_best_but_the_papers_may_be() -> None:
+    found = table(
+        {"a": Cell(0.9, paper=0.9, ranked=False), "b": Cell(1.0)},
+        {"a": Cell(0.5, paper=0.6), "b": Cell(2.0)},
+        {"a": Cell(0.6, paper=0.7), "b": Cell(3.0)},
+    )
+    assert found.best(COLUMNS[0]) == {2}
+    assert found.best(COLUMNS[0], paper=True) == {0}
+    assert found.best(COLUMNS[1]) == {0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,21 @@ def test_a_table(run_folder: Any) -> None:
     assert table.rows[2].cells["absolute"] == Cell(0.672, 0.004, 3, paper=0.7967)
     assert table.rows[0].cells["absolute"] == Cell(0.5667, None, 1, 0.55, 0.58, 0.4772)
     assert "normalized" not in table.rows[0].cells
+
+
+def test_a_cell_may_be_kept_from_being_the_best(run_folder: Any) -> None:
+    folder = run_folder.write()
+    path = folder / "results" / "table1.json"
+    content = json.loads(path.read_text())
+    before = read_result(path, folder, "")
+    assert isinstance(before, Table)
+    (best,) = before.best(before.columns[0])
+    content["rows"][best]["cells"]["absolute"]["ranked"] = False
+    path.write_text(json.dumps(content))
+    after = read_result(path, folder, "")
+    assert isinstance(after, Table)
+    assert best not in after.best(after.columns[0])
+    assert after.best(after.columns[0], paper=True) == before.best(before.columns[0], paper=True)
 
 
 def test_figures(run_folder: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from talos_engine.artifacts import read_metrics
 from talos_engine.errors import DeviceError, OptionError, OutputError, UnknownNameError
+from talos_engine.masking.rules import talos as rules_talos
 from talos_engine.masking.selection import live_count
 from talos_engine.profiling.timing import TimingSummary
 from talos_engine.training.loop import TrainConfig
@@ -72,6 +73,29 @@ def test_each_method_is_measured_and_written(tmp_path: Path) -> None:
     assert [entry["method"] for entry in metrics["methods"]] == ["talos", "nonlinear"]
     assert metrics["methods"][0]["total"]["n"] == 4
     assert metrics["methods"][1]["peak_bytes"] == dense.peak_bytes
+
+
+def test_masks_are_calibrated_with_checkpointing_where_their_rule_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[bool] = []
+    saving = rules_talos.gradient_checkpointing
+
+    def watched(model: Any) -> Any:
+        used.append(True)
+        return saving(model)
+
+    monkeypatch.setattr(rules_talos, "gradient_checkpointing", watched)
+    masks = []
+    for asked in (False, True):
+        request = request_of(tmp_path / "cost.json", gradient_checkpointing=asked)
+        masks.append(measuring.calibrate_mask(request, "talos").flags)
+        assert bool(used) is asked
+        used.clear()
+        measuring.calibrate_mask(request, "lota")  # has no such option
+    plain, saved = masks
+    agree = sum(int((plain[name] == saved[name]).sum()) for name in plain)
+    assert agree >= 0.99 * sum(flags.size for flags in plain.values())
 
 
 @pytest.mark.usefixtures("_in_process")

@@ -68,3 +68,52 @@ def test_one_file_may_hold_the_models_of_several_methods(compute: Any, models: A
     result = compute("addition", {"merged": [merged], "single": []})
     assert [row["label"] for row in result["rows"]] == ["x", "y"]
     assert cells(result, "y")["absolute"]["mean"] == 0.5
+
+
+def test_a_merge_that_is_the_base_is_not_ranked_and_said_to_be(
+    compute: Any, models: Any, source: Any
+) -> None:
+    """Single-task models below the base: α = 0 everywhere, and yet 120% normalized."""
+    measured = {"below": (60, 50, (0, 0)), "once": (60, 80, (0, 0.5)), "well": (70, 80, (1, 1))}
+    keys = [(name, seed) for name in measured for seed in (0, 1)]
+    merged = [
+        models({"method": name, "seed": seed}, ({}, {"a": (measured[name][0], 100)}))
+        for name, seed in keys
+    ]
+    single = [
+        models({"method": name, "seed": seed}, ({"task": "a"}, {"a": (measured[name][1], 100)}))
+        for name, seed in keys
+    ]
+    search = [
+        source({"coef": measured[name][2][seed]}, method=name, seed=seed) for name, seed in keys
+    ]
+    base = models({}, (None, {"a": (60, 100)}))
+    result = compute(
+        "addition", {"merged": merged, "single": single, "zero-shot": [base], "search": search}
+    )
+    assert cells(result, "below")["normalized"]["mean"] == pytest.approx(1.2)
+    unranked = {
+        (row["label"], key)
+        for row in result["rows"]
+        for key, cell in row["cells"].items()
+        if cell.get("ranked") is False
+    }
+    assert unranked == {
+        ("below", "absolute"), ("below", "normalized"), ("zero-shot", "absolute")
+    }  # fmt: skip
+    assert [note.partition(":")[2] for note in result["notes"]] == [" below", " below (50.0)"]
+    assert "only α = 0" in result["notes"][0]
+    assert "below zero-shot (60.0)" in result["notes"][1]
+    assert cells(result, "once")["coef"]["note"] == "0 for 1 of 2"
+    assert "note" not in cells(result, "well")["coef"]
+
+
+def test_a_coefficient_that_is_not_known_is_not_taken_for_zero(
+    compute: Any, models: Any, source: Any
+) -> None:
+    merged = [models({"method": "x", "seed": seed}, ({}, {"a": (6, 10)})) for seed in (0, 1)]
+    search = [source({"coef": 0}, method="x", seed=0), source(None, method="x", seed=1)]
+    result = compute("addition", {"merged": merged, "single": [], "search": search})
+    assert "ranked" not in cells(result, "x")["absolute"]
+    plain = compute("addition", {"merged": merged, "single": []})
+    assert "ranked" not in cells(plain, "x")["absolute"]

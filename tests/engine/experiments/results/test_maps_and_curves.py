@@ -36,7 +36,7 @@ def test_cost_averages_seconds_and_takes_the_largest_memory(compute: Any, source
         return source({"methods": [
             {"method": "talos", "forward_backward": part, "optimizer": part,
              "total": {"mean": total, "std": 0.0}, "mask_s": mask, "peak_bytes": peak,
-             "flops": 4e9 * total, "efficiency": total / 10},
+             "mask_peak_bytes": 3 * peak, "flops": 4e9 * total, "efficiency": total / 10},
         ]})  # fmt: skip
 
     profiles = [profile(1.0, 2**30, 4.0), profile(3.0, 2**31, 6.0)]
@@ -52,6 +52,11 @@ def test_cost_averages_seconds_and_takes_the_largest_memory(compute: Any, source
                         paper=("calibration_cost", "ViT-L-14"))["rows"][0]["cells"]  # fmt: skip
     assert [with_mask[key]["mean"] for key in ("mask", "train", "total")] == [5.0, 20.0, 25.0]
     assert with_mask["total"]["paper"] == 719.27
+    assert [with_mask[key]["mean"] for key in ("mask_memory", "memory")] == [6.0, 2.0], "largest"
+    lota = source({"methods": [{**profiles[0].content["methods"][0], "method": "lota"}]})
+    told = compute("cost", {"profiles": [lota]}, {"steps": 1},
+                   paper=("calibration_cost", "ViT-L-14"))["rows"][0]["cells"]  # fmt: skip
+    assert [told[key]["paper"] for key in ("mask_memory", "memory")] == [12.9, 15.4]
 
 
 def test_bounds_are_told_apart_by_own_and_other_tasks(compute: Any) -> None:

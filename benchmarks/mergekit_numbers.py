@@ -1,13 +1,13 @@
 """The mergekit dialect against mergekit itself, on T5-shaped checkpoints; prints the largest gaps.
 
-Not a dependency: run this with the Python of a virtual environment that has mergekit, torch and
-this project. mergekit draws DARE's mask from torch's global stream; it is given ours instead.
+Models are written as safetensors files under the names and shapes of a T5 checkpoint, merged by
+``mergekit-pytorch`` and by ``talos add --dialect mergekit``, and the two files are compared.
+mergekit is not a dependency: name its program, from a virtual environment of its own.
 
-    python benchmarks/mergekit_numbers.py
+    python benchmarks/mergekit_numbers.py --mergekit ENVIRONMENT/bin/mergekit-pytorch
 
-Not compared, because they are mistakes of mergekit that are not copied: Breadcrumbs on tensors with
-fewer than 1/γ entries, which mergekit zeroes (``indices[n:-0]`` is empty), and trimming of tensors
-of which int(density · n) = 0 entries would stay, which mergekit refuses (here all of it goes).
+mergekit draws DARE's mask from torch's global stream, so there its program is started with our
+masks in place of ``torch.bernoulli``; everything else is the same program.
 
 Entries whose sign or rank is decided by rounding differ: mergekit adds votes in float32 and sorts
 equal magnitudes in no particular order. They are counted apart, see ``decided_by_rounding``.
@@ -15,66 +15,227 @@ equal magnitudes in no particular order. They are counted apart, see ``decided_b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-import mergekit.sparsify
 import torch
-from mergekit.merge_methods.generalized_task_arithmetic import get_mask
-from mergekit.sparsify import RescaleNorm, SparsificationMethod, sparsify
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from talos_engine.artifacts import BaseInfo, Header, TaskVector, make_entry
+from talos_engine.artifacts import (
+    BaseInfo,
+    Checkpoint,
+    Header,
+    TaskVector,
+    hash_tensors,
+    make_entry,
+    write_checkpoint,
+    write_vector,
+)
 from talos_engine.merging.methods.dare import draw_kept
-from talos_engine.merging.ops import apply_delta
-from talos_engine.merging.spec import MERGE_METHODS, MergeContext
 
-WIDTH, INNER, HEADS, VOCABULARY, LAYERS = 512, 2048, 8, 4096, 2
+WIDTH, INNER, HEADS, BUCKETS = 512, 2048, 8, 32  # t5-small's
 WEIGHTS = (1.0, 0.5, -0.3, 0.8)
+DROP = 0.9
+
+WITH_MASKS = """
+import sys
+from pathlib import Path
+from safetensors.torch import load_file
+import mergekit.sparsify
+from mergekit.merge_methods.generalized_task_arithmetic import GeneralizedTaskArithmeticMerge
+from mergekit.scripts.merge_raw_pytorch import main
+
+masks = load_file(sys.argv.pop(1))
+merge_group = GeneralizedTaskArithmeticMerge.merge_group
+used = 0
+
+def with_masks(self, group, /, **parameters):
+    tasks = [Path(entry.id.model.path).stem for entry in group.non_base]
+    queue = iter([masks[f"{task}/{group.metadata.name}"] for task in tasks])
+    def bernoulli(probabilities):
+        global used
+        used += 1
+        return next(queue).to(probabilities.dtype)
+    mergekit.sparsify.torch.bernoulli = bernoulli
+    return merge_group(self, group, **parameters)
+
+GeneralizedTaskArithmeticMerge.merge_group = with_masks
+main(standalone_mode=False)
+assert used == len(masks), f"{used} of {len(masks)} masks used"
+"""
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
-    """Layers of t5-small, fewer words; ``shared`` stands for all three tied tensors."""
-    found: dict[str, tuple[int, ...]] = {"shared.weight": (VOCABULARY, WIDTH)}
-    for stack in ("encoder", "decoder"):
-        for block in range(LAYERS):
+@dataclass(frozen=True)
+class Case:
+    """A method under both programs' names and options.
+
+    Args:
+        name: talos' name of it.
+        theirs: mergekit's.
+        normalize: Whether mergekit divides by the weights, as our dialect says for this method.
+        parameters: Of every model, for mergekit.
+        words: For talos.
+        ranks: Whether magnitudes are ranked.
+        masks: Whether masks are injected.
+    """
+
+    name: str
+    theirs: str
+    normalize: bool = False
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    words: Sequence[object] = ()
+    ranks: bool = False
+    masks: bool = False
+
+
+KIT = ("--dialect", "mergekit")
+CASES = (
+    Case("sum", "task_arithmetic"),
+    Case("ties", "ties", True, {"density": 0.2}, (*KIT, "--ties-density", 0.2), ranks=True),
+    Case(
+        "breadcrumbs",
+        "breadcrumbs",
+        parameters={"density": 0.3, "gamma": 0.01},
+        words=(*KIT, "--breadcrumbs-density", 0.3, "--breadcrumbs-outliers", 0.01),
+        ranks=True,
+    ),
+    Case(
+        "dare",
+        "dare_linear",
+        parameters={"density": 1 - DROP},
+        words=(*KIT, "--dare-drop", DROP, "--seed", 0),
+        masks=True,
+    ),
+)
+
+
+def shapes(blocks: int, words: int) -> dict[str, tuple[int, ...]]:
+    """Tensors of t5-small's file with so many blocks and words: tied weights are in it once."""
+    found: dict[str, tuple[int, ...]] = {"shared.weight": (words, WIDTH)}
+    for stack, attentions in (
+        ("encoder", ("SelfAttention",)),
+        ("decoder", ("SelfAttention", "EncDecAttention")),
+    ):
+        for block in range(blocks):
             stem = f"{stack}.block.{block}.layer."
-            for name in "qkvo":
-                found[f"{stem}0.SelfAttention.{name}.weight"] = (WIDTH, WIDTH)
-            found[f"{stem}0.SelfAttention.relative_attention_bias.weight"] = (32, HEADS)
-            found[f"{stem}0.layer_norm.weight"] = (WIDTH,)
-            found[f"{stem}1.DenseReluDense.wi.weight"] = (INNER, WIDTH)
-            found[f"{stem}1.DenseReluDense.wo.weight"] = (WIDTH, INNER)
+            for layer, attention in enumerate(attentions):
+                for name in "qkvo":
+                    found[f"{stem}{layer}.{attention}.{name}.weight"] = (WIDTH, WIDTH)
+                found[f"{stem}{layer}.layer_norm.weight"] = (WIDTH,)
+            if not block:
+                bias = f"{stem}0.SelfAttention.relative_attention_bias.weight"
+                found[bias] = (BUCKETS, HEADS)
+            last = f"{stem}{len(attentions)}."
+            found[f"{last}DenseReluDense.wi.weight"] = (INNER, WIDTH)
+            found[f"{last}DenseReluDense.wo.weight"] = (WIDTH, INNER)
+            found[f"{last}layer_norm.weight"] = (WIDTH,)
+        found[f"{stack}.final_layer_norm.weight"] = (WIDTH,)
     return found
 
 
-def kit(
-    theta0: Tensor,
-    tuned: list[Tensor],
-    method: SparsificationMethod | None,
-    options: Mapping[str, float],
-    masks: Callable[[int], Tensor],
-    *,
-    consensus: bool,
-    rescale: bool,
-) -> Tensor:
-    """One tensor merged with mergekit's own functions, put together as its methods do."""
-    deltas = []
-    for number, model in enumerate(tuned):
-        delta = model - theta0
-        if method is not None:
-            mergekit.sparsify.torch.bernoulli = lambda _, n=number: masks(n).float()
-            norm = RescaleNorm.l1 if rescale else None
-            delta = sparsify(delta, method=method, rescale_norm=norm, **options)
-        deltas.append(delta)
-    weights = torch.tensor(WEIGHTS).view(-1, *(1,) * theta0.ndim)
-    stacked = torch.stack(deltas) * weights
-    if not consensus:
-        return theta0 + stacked.sum(dim=0)
-    mask = get_mask(stacked, method="sum")
-    divisor = (weights * mask).sum(dim=0)
-    divisor[divisor == 0] = 1
-    return theta0 + (stacked * mask).sum(dim=0) / divisor
+@dataclass(frozen=True)
+class Files:
+    """A base, models fine-tuned from it and their vectors; masks for DARE."""
+
+    folder: Path
+    theta0: Mapping[str, Tensor]
+    names: tuple[str, ...] = tuple(f"task{number}" for number in range(len(WEIGHTS)))
+
+    def model(self, name: str) -> Path:
+        """A plain file of one model, ``base`` or a task's."""
+        return self.folder / f"{name}.safetensors"
+
+    def vector(self, name: str) -> Path:
+        """Our vector of a task."""
+        return self.folder / f"{name}.vector.safetensors"
+
+    @property
+    def base(self) -> Path:
+        """θ0 as our checkpoint."""
+        return self.folder / "base.ckpt.safetensors"
+
+    @property
+    def masks(self) -> Path:
+        """Which entries DARE keeps, by task and tensor."""
+        return self.folder / "masks.safetensors"
+
+
+def make_files(folder: Path, blocks: int, words: int) -> Files:
+    """Random models and everything that both programs need of them."""
+    generator = torch.Generator().manual_seed(0)
+    theta0 = {
+        name: 0.05 * torch.randn(shape, generator=generator)
+        for name, shape in shapes(blocks, words).items()
+    }
+    files = Files(folder, theta0)
+    save_file(theta0, files.model("base"))
+    info = BaseInfo("t5", "synthetic", {}, hash_tensors(theta0))
+    header = Header("checkpoint", info, "synthetic", "", {}, 0, "")
+    write_checkpoint(files.base, Checkpoint(header, theta0))
+    masks = {}
+    for name in files.names:
+        tuned = {
+            key: before + 2e-3 * torch.randn(before.shape, generator=generator)
+            for key, before in theta0.items()
+        }
+        save_file(tuned, files.model(name))
+        found = {key: make_entry(theta0[key], tuned[key], sparse="never") for key in theta0}
+        entries = {key: entry for key, entry in found.items() if entry is not None}
+        header = Header("vector", info, "synthetic", name, {}, 0, "")
+        write_vector(files.vector(name), TaskVector(header, entries))
+        for key, before in theta0.items():
+            masks[f"{name}/{key}"] = draw_kept(tuple(before.shape), DROP, "dare", 0, name, 0, key)
+    save_file(masks, files.masks)
+    return files
+
+
+def run(*words: object) -> None:
+    """Run a program; its output is shown if it fails."""
+    done = subprocess.run(
+        [*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(done.stdout)
+
+
+def merge_theirs(files: Files, case: Case, program: Path, out: Path) -> None:
+    """``mergekit-pytorch``, with its masks replaced where the case says."""
+    models = [
+        {"model": str(files.model(name)), "parameters": {"weight": weight, **case.parameters}}
+        for name, weight in zip(files.names, WEIGHTS, strict=True)
+    ]
+    config = files.folder / f"{case.name}.yml"  # JSON is YAML
+    config.write_text(
+        json.dumps(
+            {
+                "merge_method": case.theirs,
+                "base_model": str(files.model("base")),
+                "dtype": "float32",
+                "parameters": {"normalize": case.normalize},
+                "models": models,
+            }
+        )
+    )
+    start: list[object] = [program]
+    if case.masks:
+        start = [program.parent / "python", "-c", WITH_MASKS, files.masks]
+    run(*start, config, out)
+
+
+def merge_ours(files: Files, case: Case, out: Path) -> None:
+    """``talos add`` of the vectors."""
+    vectors = [files.vector(name) for name in files.names]
+    coefs = [f"--coef={weight}" for weight in WEIGHTS]
+    words = ("--model", files.base, "--method", case.name, *case.words, "-o", out, "--quiet")
+    run(sys.executable, "-m", "talos_cli", "add", *vectors, *coefs, *words)
 
 
 def decided_by_rounding(deltas: list[Tensor], options: Mapping[str, float]) -> Tensor:
@@ -97,60 +258,49 @@ def decided_by_rounding(deltas: list[Tensor], options: Mapping[str, float]) -> T
     return found
 
 
-def main() -> None:
-    generator = torch.Generator().manual_seed(0)
-    theta0 = {n: 0.05 * torch.randn(s, generator=generator) for n, s in shapes().items()}
-    models = [
-        {n: v + 2e-3 * torch.randn(v.shape, generator=generator) for n, v in theta0.items()}
-        for _ in WEIGHTS
-    ]
-    info = BaseInfo("t5", "synthetic", {}, "0" * 64)
-    vectors = []
-    for number, model in enumerate(models):
-        found = {n: make_entry(theta0[n], model[n], sparse="never") for n in theta0}
-        header = Header("vector", info, "synthetic", f"task{number}", {}, 0, "")
-        vectors.append(TaskVector(header, {n: e for n, e in found.items() if e is not None}))
-    few = SparsificationMethod
-    cases: dict[str, tuple[Any, dict[str, float], dict[str, Any], bool, bool]] = {
-        "sum": (None, {}, {}, False, False),
-        "ties": (few.magnitude, {"density": 0.2}, {"ties_density": 0.2}, True, False),
-        "breadcrumbs": (
-            few.magnitude_outliers,
-            {"density": 0.3, "gamma": 0.01},
-            {"breadcrumbs_density": 0.3},
-            False,
-            False,
-        ),
-        "dare": (few.random, {"density": 0.1}, {"dare_drop": 0.9}, False, True),
-    }
-    for name, (method, options, ours, consensus, rescale) in cases.items():
-        entry = MERGE_METHODS.get(name)
-        config = entry.configure({**ours, **({"dialect": "mergekit"} if ours else {})})
-        (combine,) = entry.run(config, vectors, WEIGHTS, MergeContext()).models
-        gap, left_out = 0.0, 0
-        for key, before in theta0.items():
-
-            def masks(number: int, key: str = key, shape: Any = tuple(before.shape)) -> Tensor:
-                return draw_kept(shape, 0.9, "dare", 0, f"task{number}", 0, key)
-
-            theirs = kit(
-                before,
-                [model[key] for model in models],
-                method,
-                options,
-                masks,
-                consensus=consensus,
-                rescale=rescale,
-            )
-            mine = apply_delta(before, combine(key), 1.0)
-            apart = (mine - theirs).abs()
-            if method in (few.magnitude, few.magnitude_outliers):
-                doubtful = decided_by_rounding([model[key] - before for model in models], options)
+def compare(files: Files, case: Case, ours: Path, theirs: Path) -> tuple[float, int, float]:
+    """Largest difference of the two files, entries left out, and the largest difference there."""
+    (result,) = theirs.glob("*.safetensors")
+    gap, left_out, gap_there = 0.0, 0, 0.0
+    tuned = [safe_open(files.model(name), "pt") for name in files.names]
+    with safe_open(ours, "pt") as mine, safe_open(result, "pt") as kit:
+        if not set(files.theta0) == set(mine.keys()) == set(kit.keys()):
+            sys.exit(f"{case.name}: the files hold other tensors")
+        for key, before in files.theta0.items():
+            apart = (mine.get_tensor(key).double() - kit.get_tensor(key).double()).abs()
+            if case.ranks:
+                deltas = [model.get_tensor(key) - before for model in tuned]
+                doubtful = decided_by_rounding(deltas, case.parameters)
                 left_out += int(doubtful.sum())
-                apart = apart[~doubtful]
+                gap_there = max(gap_there, float(torch.where(doubtful, apart, 0.0).max()))
+                apart = torch.where(doubtful, 0.0, apart)
             gap = max(gap, float(apart.max()))
-        print(f"{name:<12} max abs difference to mergekit {gap:.3g}"
-              f"   ({left_out} entries decided by rounding left out)")  # fmt: skip
+    return gap, left_out, gap_there
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mergekit", type=Path, required=True, help="program mergekit-pytorch")
+    parser.add_argument("--blocks", type=int, default=2, help="of each stack; t5-small has 6")
+    parser.add_argument("--words", type=int, default=4096, help="t5-small has 32128")
+    parser.add_argument("--folder", type=Path, help="where temporary files go, such as /dev/shm")
+    parser.add_argument("--only", choices=[case.name for case in CASES])
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
+        files = make_files(Path(folder), chosen.blocks, chosen.words)
+        entries = sum(value.numel() for value in files.theta0.values())
+        print(f"t5-small's widths, {chosen.blocks} blocks, {chosen.words} words: "
+              f"{entries / 1e6:.1f} M entries, torch {torch.__version__}", flush=True)  # fmt: skip
+        for case in CASES:
+            if chosen.only not in (None, case.name):
+                continue
+            ours, theirs = files.folder / f"{case.name}.ours", files.folder / f"{case.name}.theirs"
+            merge_theirs(files, case, chosen.mergekit, theirs)
+            merge_ours(files, case, ours)
+            gap, left_out, there = compare(files, case, ours, theirs)
+            print(f"{case.name:<12} max abs difference to mergekit's {case.theirs} {gap:.3g}   "
+                  f"({left_out} entries decided by rounding left out, {there:.3g} there)",
+                  flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

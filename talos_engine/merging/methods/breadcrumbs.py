@@ -99,8 +99,8 @@ def merge_breadcrumbs(
     """Leave out outliers and small changes of each vector, then sum; the parts are the rests.
 
     0-d tensors are left whole. Source: Davari & Belilovsky 2024, Sec. 3; deviation: outliers stay
-    out where β + γ > 1, and equal magnitudes are taken in flat order; mergekit's zeroing of tensors
-    with fewer than 1/γ entries is a mistake that its dialect here does not repeat.
+    out where β + γ > 1, and equal magnitudes are taken in flat order; the zeroing of
+    tensors with fewer than 1/γ entries by mergekit before 0.1.5 is not repeated in its dialect.
     """
     inside = _prepare(config, vectors)
 

@@ -21,7 +21,7 @@ from talos_engine.reporting.document import (
 from talos_engine.reporting.fields import clean_text
 from talos_engine.reporting.origins import Origin, Origins, told_of
 from talos_engine.reporting.provenance import provenance
-from talos_engine.reporting.results import read_result
+from talos_engine.reporting.results import read_beside, read_result
 from talos_engine.reporting.runs import (
     DONE,
     FAILED,
@@ -72,7 +72,7 @@ def read_run(folder: Path) -> Document:
         Section(
             f"result-{number}",
             _title(each.block, each.name),
-            [each.block, *told_of(each.origin, newest)],
+            [each.block, *each.beside, *told_of(each.origin, newest)],
         )
         for number, each in enumerate(found, start=1)
     ] or [Section("results", "Results", [Remark("The folder holds no results yet.", urgent=True)])]
@@ -85,6 +85,7 @@ def read_run(folder: Path) -> Document:
 class _Result:
     name: str
     block: Block
+    beside: Sequence[Block]
     origin: Origin | None
 
 
@@ -98,7 +99,7 @@ def _result_files(folder: Path) -> list[Path]:
 def _result(path: Path, folder: Path, origins: Origins) -> _Result:
     origin = origins.of(path)
     block = read_result(path, folder, "" if origin is None else origin.model)
-    return _Result(path.stem, block, origin)
+    return _Result(path.stem, block, read_beside(path, block), origin)
 
 
 def _headings(

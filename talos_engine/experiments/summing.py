@@ -88,13 +88,15 @@ def compute(folder: Path, plan: ResultPlan, done: Set[str]) -> dict[str, Any]:
         },
         _paper(plan),
     )
+    found = kind.run(config, given)
+    alt = f"{table.title}. {table.caption} {found.pop('told', '')}".strip()
     return {
-        **kind.run(config, given),
+        **found,
         "schema": SCHEMA,
         "name": plan.name,
         "title": table.title,
         "caption": table.caption,
-        "alt": f"{table.title}. {table.caption}".strip(),
+        "alt": alt,
         "variables": dict(plan.variables),
         "paper": dict(table.paper) or None,
         "sources": [file.path for files in plan.sources.values() for file in files],

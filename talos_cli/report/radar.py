@@ -17,12 +17,13 @@ _ROUNDS = ("-", "-.", (0, (6, 1, 1, 1, 1, 1)))  # dashes are what references hav
 def draw_radar(radar: Radar) -> Canvas:
     """The plot; outwards is more, and the centre is where the scale of the radar begins."""
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     count = len(radar.spokes)
     columns = 2
     rows = math.ceil(len(radar.lines) / columns)
-    canvas = Canvas(figsize=(4.6, 4.1 + 0.19 * rows), layout="constrained")
-    canvas.get_layout_engine().set(h_pad=0.14)  # type: ignore[union-attr]  # names of spokes
+    room = ConstrainedLayoutEngine(h_pad=0.14)  # inches, for the names of spokes
+    canvas = Canvas(figsize=(4.6, 4.1 + 0.19 * rows), layout=room)
     axes: Any = canvas.add_subplot(projection="polar")
     angles = [2 * math.pi * place / count for place in range(count)]
     factor = scale(radar.unit)

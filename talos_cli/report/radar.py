@@ -23,7 +23,7 @@ def draw_radar(radar: Radar) -> Canvas:
     columns = 2
     rows = math.ceil(len(radar.lines) / columns)
     room = ConstrainedLayoutEngine(h_pad=0.14)  # inches, for the names of spokes
-    canvas = Canvas(figsize=(4.6, 4.1 + 0.19 * rows), layout=room)
+    canvas = Canvas(figsize=(4.6, 4.5 + 0.19 * rows), layout=room)
     axes: Any = canvas.add_subplot(projection="polar")
     angles = [2 * math.pi * place / count for place in range(count)]
     factor = scale(radar.unit)

@@ -7,6 +7,7 @@ session, so that workflows and commands can name them.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -558,7 +559,19 @@ def _run_results() -> dict[str, dict[str, Any]]:
         "cost": bars,
         "picture": figure,
     }
-    return {name: {"schema": 1, "name": name, **content} for name, content in found.items()}
+    made = {
+        "recipe": "table1-tiny",
+        "title": "Table 1 on tiny-clip",
+        "recipe_hash": "cd" * 32,
+        "record": "records/first.json",
+        "engine": "0.1.0",
+        "settings": {"model": "tiny-clip", "seeds": [0, 1, 2], "lr": {"talos": 0.001}},
+        "steps": ["calibrate.digits", "finetune.digits"],
+    }
+    return {
+        name: {"schema": 1, "name": name, "made": copy.deepcopy(made), **content}
+        for name, content in found.items()
+    }
 
 
 @dataclasses.dataclass
@@ -570,19 +583,23 @@ class RunFolder:
         run: ``run.json``.
         results: ``results/NAME.json`` by name.
         logs: By step.
+        records: ``records/NAME.json`` by name; ``first.json`` is like ``run.json`` where not given.
     """
 
     path: Path
     run: dict[str, Any]
     results: dict[str, dict[str, Any]]
     logs: dict[str, str]
+    records: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def write(self) -> Path:
         from PIL import Image
 
-        for folder in ("results", "logs", "artifacts"):
+        for folder in ("results", "logs", "artifacts", "records"):
             (self.path / folder).mkdir(parents=True, exist_ok=True)
         (self.path / "run.json").write_text(json.dumps(self.run))
+        for name, content in {"first": self.run, **self.records}.items():
+            (self.path / "records" / f"{name}.json").write_text(json.dumps(content))
         for name, content in self.results.items():
             (self.path / "results" / f"{name}.json").write_text(json.dumps(content))
         for name, text in self.logs.items():

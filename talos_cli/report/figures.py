@@ -14,7 +14,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from talos_engine.reporting.document import Bars, Curve, Figure, Heatmap, Series
+from talos_cli.report.drawing import COLOURS, DASHES, GRID, INK, MARKERS, scale, short
+from talos_cli.report.radar import draw_radar
+from talos_engine.reporting.document import Bars, Curve, Figure, Heatmap, Radar, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,27 +24,22 @@ if TYPE_CHECKING:
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
-_INK = "#010203"  # stands for the page's text colour
-_GRID = "#040506"  # for its rules
-_COLOURS = tuple(f"#0a0b0{digit}" for digit in range(6))  # for its six line colours
-_DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
-_MARKERS = ("o", "s", "^", "D", "v", "P")
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "talos",
     "text.parse_math": False,  # a name may hold dollar signs
     "axes.formatter.use_mathtext": False,
     "font.size": 9,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.facecolor": "none",
     "figure.facecolor": "none",
     "legend.frameon": False,
 }
-_LONGEST_LABEL = 28
+_BESIDE = 20  # characters of a name in a legend of two columns
 _LEAST = 0.75  # of its width; narrower, a figure scrolls rather than become unreadable
 _MOST_TICKS = 40
 _MOST_NUMBERS = 170  # cells with a number in them
@@ -96,9 +93,9 @@ def _inline(text: str, name: str, alt: str) -> str:
 def _coloured(value: str) -> str:
     if "#0" not in value:
         return value
-    for number, colour in enumerate(_COLOURS):
+    for number, colour in enumerate(COLOURS):
         value = value.replace(colour, f"var(--line-{number})")
-    return value.replace(_INK, "currentColor").replace(_GRID, "var(--rule)")
+    return value.replace(INK, "currentColor").replace(GRID, "var(--rule)")
 
 
 def _canvas(width: float, height: float) -> tuple[Canvas, Axes]:
@@ -108,47 +105,41 @@ def _canvas(width: float, height: float) -> tuple[Canvas, Axes]:
     return canvas, canvas.add_subplot()
 
 
-def _short(label: str) -> str:
-    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
-
-
-def _scale(unit: str) -> float:
-    return 100.0 if unit == "%" else 1.0
-
-
 def _with_unit(label: str, unit: str) -> str:
     return f"{label}, {unit}" if label and unit else label or unit
 
 
 def _named(line: Series, axis: str) -> str:
     """A line in the legend, with the point of it that is marked."""
-    if line.mark is None:
-        return _short(line.label)
-    place = f"{axis} = {line.mark.x:.3g}" if axis and len(axis) < 3 else f"{line.mark.x:.3g}"
-    return f"{_short(line.label)} ({_short(line.mark.label or 'marked')}: {place})"
+    if not line.marks:
+        return short(line.label)
+    places = sorted({mark.x for mark in line.marks})
+    told = "–".join(f"{place:.3g}" for place in dict.fromkeys((places[0], places[-1])))
+    place = f"{axis} = {told}" if axis and len(axis) < 3 else told
+    return f"{short(line.label)} ({short(line.marks[0].label or 'marked')}: {place})"
 
 
 def _open_frame(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color=_GRID, linewidth=0.6)
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
 
 
 def _draw_curve(curve: Curve) -> Canvas:
     count = len(curve.series)
-    canvas, axes = _canvas(4.6, 3.1 + 0.19 * count)
+    canvas, axes = _canvas(4.6, 3.1 + 0.19 * count + (0.5 if count > len(COLOURS) else 0))
     _open_frame(axes)
-    across, up = _scale(curve.x.unit), _scale(curve.y.unit)
+    across, up = scale(curve.x.unit), scale(curve.y.unit)
     for number, line in enumerate(curve.series):
-        look = number % len(_COLOURS)
+        round_, look = divmod(number, len(COLOURS))
         x = [across * value for value in line.x]
         y = [math.nan if value is None else up * value for value in line.y]
         axes.plot(
             x,
             y,
-            color=_COLOURS[look],
-            linestyle="none" if curve.points else _DASHES[look],
-            marker=_MARKERS[look] if len(x) <= 8 or curve.points else None,
+            color=COLOURS[look],
+            linestyle="none" if curve.points else DASHES[(number + round_) % len(DASHES)],
+            marker=MARKERS[(look + round_) % len(MARKERS)] if len(x) <= 8 or curve.points else None,
             markersize=4,
             linewidth=1.6,
             label=_named(line, curve.x.label),
@@ -157,28 +148,45 @@ def _draw_curve(curve: Curve) -> Canvas:
             low, high = (
                 [math.nan if v is None else up * v for v in ends] for ends in (line.low, line.high)
             )
-            axes.fill_between(x, low, high, color=_COLOURS[look], alpha=0.18, linewidth=0)
-        if line.mark is not None:
+            axes.fill_between(x, low, high, color=COLOURS[look], alpha=0.18, linewidth=0)
+        if line.marks:
             axes.plot(
-                [across * line.mark.x],
-                [up * line.mark.y],
-                marker=_MARKERS[look],
-                markersize=8,
-                markeredgecolor=_INK,
-                markerfacecolor=_COLOURS[look],
+                [across * mark.x for mark in line.marks],
+                [up * mark.y for mark in line.marks],
+                marker=MARKERS[(look + round_) % len(MARKERS)],
+                markersize=6 if count > len(COLOURS) else 8,
+                markeredgecolor=INK,
+                markerfacecolor=COLOURS[look],
                 linestyle="none",
             )
-    axes.set_xlabel(_with_unit(curve.x.label, curve.x.unit))
+    if curve.x.knee is not None:
+        _bend(axes, across * curve.x.knee, max(across * x for each in curve.series for x in each.x))
+    bent = f" (logarithmic above {curve.x.knee:g})" if axes.get_xscale() == "symlog" else ""
+    axes.set_xlabel(f"{_with_unit(curve.x.label, curve.x.unit)}{bent}")
     axes.set_ylabel(_with_unit(curve.y.label, curve.y.unit))
-    canvas.legend(loc="outside lower center", ncols=1 if count < 5 else 2, handlelength=3)
+    longest = max(len(_named(line, curve.x.label)) for line in curve.series)
+    columns = 1 if count < 5 or longest > _BESIDE else 2
+    canvas.legend(loc="outside lower center", ncols=columns, handlelength=3)
     return canvas
+
+
+def _bend(axes: Axes, knee: float, end: float) -> None:
+    """An axis that is linear up to the knee, logarithmic from there to the end."""
+    if end <= knee:
+        return
+    axes.set_xscale("symlog", linthresh=knee, linscale=2)
+    ticks = [knee * part for part in (0, 0.25, 0.5, 0.75, 1, 2, 5, 10, 20, 50, 100)]
+    shown = [tick for tick in ticks if tick <= end]
+    axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
+    axes.set_xticks([], minor=True)
+    axes.axvline(knee, color=GRID, linewidth=0.6)
 
 
 def _draw_heatmap(heatmap: Heatmap) -> Canvas:
     rows, columns = len(heatmap.rows), len(heatmap.columns)
     places = _positions(heatmap.rows), _positions(heatmap.columns)
     numeric = all(place is not None for place in places) and rows > 1 and columns > 1
-    factor = _scale(heatmap.unit)
+    factor = scale(heatmap.unit)
     values = [[math.nan if v is None else factor * v for v in row] for row in heatmap.values]
     known = [value for row in values for value in row if not math.isnan(value)]
     low, high = (factor * v for v in heatmap.span) if heatmap.span else _ends(known)
@@ -191,7 +199,7 @@ def _draw_heatmap(heatmap: Heatmap) -> Canvas:
         _draw_box(axes, heatmap.box)
     else:
         cell = 0.42 if rows * columns <= _MOST_NUMBERS else 0.2
-        longest = max(len(_short(label)) for label in heatmap.rows)
+        longest = max(len(short(label)) for label in heatmap.rows)
         width = max(4.0, 1.5 + 0.075 * longest + cell * columns)
         canvas, axes = _canvas(min(width, 14), min(1.5 + 0.3 * rows, 14))
         cmap = "RdBu_r" if signed else "Blues"
@@ -241,7 +249,7 @@ def _draw_box(axes: Axes, box: tuple[float, float]) -> None:
 
 
 def _name_cells(axes: Axes, heatmap: Heatmap) -> None:
-    rows, columns = list(map(_short, heatmap.rows)), list(map(_short, heatmap.columns))
+    rows, columns = list(map(short, heatmap.rows)), list(map(short, heatmap.columns))
     slanted = max(map(len, columns)) > 3
     turn: Mapping[str, Any] = (
         {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
@@ -272,9 +280,9 @@ def _draw_bars(bars: Bars) -> Canvas:
     count = len(bars.labels)
     canvas, axes = _canvas(4.6, 1.3 + 0.42 * count + 0.15 * len(bars.series))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", color=_GRID, linewidth=0.6)
+    axes.grid(axis="x", color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-    factor = _scale(bars.unit)
+    factor = scale(bars.unit)
     share = 0.7 if bars.stacked else 0.7 / len(bars.series)
     start = [0.0] * count
     for number, (label, values) in enumerate(bars.series.items()):
@@ -285,14 +293,14 @@ def _draw_bars(bars: Bars) -> Canvas:
             lengths,
             share,
             left=start if bars.stacked else None,
-            color=_COLOURS[number % len(_COLOURS)],
+            color=COLOURS[number % len(COLOURS)],
             hatch=("", "////", "....", "xxxx")[number % 4],
-            edgecolor=_INK,
+            edgecolor=INK,
             linewidth=0.6,
-            label=_short(label),
+            label=short(label),
         )
         start = [a + b for a, b in zip(start, lengths, strict=True)]
-    axes.set_yticks(range(count), list(map(_short, bars.labels)))
+    axes.set_yticks(range(count), list(map(short, bars.labels)))
     axes.invert_yaxis()
     axes.set_xlabel(bars.unit)
     if len(bars.series) > 1:
@@ -304,4 +312,5 @@ _DRAW: Mapping[type[Figure], Callable[[Any], Canvas]] = {
     Curve: _draw_curve,
     Heatmap: _draw_heatmap,
     Bars: _draw_bars,
+    Radar: draw_radar,
 }

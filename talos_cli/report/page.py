@@ -19,6 +19,7 @@ from talos_engine.reporting.document import (
     Figure,
     Heatmap,
     Picture,
+    Radar,
     Table,
 )
 
@@ -207,9 +208,18 @@ def _bars_data(bars: Bars) -> _Numbers:
     return ["", *bars.series], rows
 
 
+def _radar_data(radar: Radar) -> _Numbers:
+    rows = [
+        [line.label, *(format_number(value, radar.unit) for value in line.values)]
+        for line in radar.lines
+    ]
+    return ["", *radar.spokes], rows
+
+
 _NUMBERS: Mapping[type[Figure], Callable[[Any], _Numbers]] = {
     Curve: _curve_data,
     Heatmap: _heatmap_data,
     Bars: _bars_data,
+    Radar: _radar_data,
     Picture: lambda _: ([], []),
 }

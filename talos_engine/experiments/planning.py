@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from talos_engine.errors import RecipeError
@@ -91,10 +91,7 @@ def make_plan(steps: Mapping[str, Step], states: StateFolder) -> RunPlan:
     Where a step would run, so would those that need it; if it then makes the same bytes as before,
     they are skipped after all.
     """
-    done: set[str] = set()
-    for each in steps.values():
-        if each.needs <= done and states.is_done(each):
-            done.add(each.id)
+    done = done_steps(steps, states)
     groups = dict.fromkeys(each.group for each in steps.values())
     by_command: dict[str, list[float]] = {}
     for each in steps.values():
@@ -106,13 +103,27 @@ def make_plan(steps: Mapping[str, Step], states: StateFolder) -> RunPlan:
         _plan_group(name, [it for it in steps.values() if it.group == name], done, states, rough)
         for name in groups
     )
-    return RunPlan(steps, frozenset(done), plans)
+    return RunPlan(steps, done, plans)
+
+
+def done_steps(steps: Mapping[str, Step], states: StateFolder) -> frozenset[str]:
+    """Ids of the steps that are done, as is all that they need.
+
+    Args:
+        steps: By id, what a step needs before it.
+        states: Records of the run folder.
+    """
+    done: set[str] = set()
+    for each in steps.values():
+        if each.needs <= done and states.is_done(each):
+            done.add(each.id)
+    return frozenset(done)
 
 
 def _plan_group(
     name: str,
     steps: list[Step],
-    done: set[str],
+    done: Set[str],
     states: StateFolder,
     rough: Mapping[str, float],
 ) -> GroupPlan:

@@ -1,4 +1,8 @@
-"""``run.json``: what a run folder holds, for people and for ``talos report``."""
+"""``run.json``: what the newest run of a folder did, for people and for ``talos report``.
+
+Several recipes may share a run folder. ``records/HASH.json`` keeps the same of each recipe, as it
+was when its results were written: the page about them tells each as it was made.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,14 +21,18 @@ import torch
 
 from talos_engine.artifacts import write_json
 from talos_engine.device import resolve_runtime
+from talos_engine.errors import ArtifactError
+from talos_engine.experiments.planning import done_steps
 from talos_engine.experiments.recipe import Recipe
 from talos_engine.experiments.scheduling import LOGS
-from talos_engine.experiments.states import DONE, FAILED, StateFolder
+from talos_engine.experiments.states import DONE, FAILED, StateFolder, StepState
 from talos_engine.experiments.steps import Step
 from talos_engine.version import __version__
 
 SCHEMA = 1
 FILE = "run.json"
+RECORDS = "records"
+_HASH = 12  # digits of a hash that tell it from others
 _PACKAGES = ("torch", "open_clip_torch", "transformers", "datasets", "numpy")
 
 
@@ -40,7 +48,32 @@ def write_run(
     Raises:
         OutputError: it cannot be written.
     """
-    content = {
+    content = {**_describe_run(recipe, steps, states), "results": list(results)}
+    write_json(folder / FILE, content, force=True)
+
+
+def keep_record(
+    folder: Path, recipe: Recipe, steps: Mapping[str, Step], states: StateFolder
+) -> dict[str, Any]:
+    """Write the record of a recipe, for the time when ``run.json`` tells of another one.
+
+    Returns:
+        What each result that is written next says of how it was made.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    content = _describe_run(recipe, steps, states)
+    name = f"{RECORDS}/{content['recipe_hash'][:_HASH]}.json"
+    (folder / RECORDS).mkdir(exist_ok=True)
+    write_json(folder / name, content, force=True)
+    told = {key: content[key] for key in ("title", "recipe_hash", "engine", "settings")}
+    return {"recipe": recipe.name, "record": name, **told}
+
+
+def _describe_run(recipe: Recipe, steps: Mapping[str, Step], states: StateFolder) -> dict[str, Any]:
+    done = done_steps(steps, states)
+    return {
         "schema": SCHEMA,
         "engine": __version__,
         "name": recipe.name,
@@ -49,10 +82,8 @@ def write_run(
         "recipe_hash": recipe_hash(recipe),
         "settings": dict(recipe.settings),
         "environment": environment(),
-        "steps": [_describe(step, states) for step in steps.values()],
-        "results": list(results),
+        "steps": [_describe(step, states, done) for step in steps.values()],
     }
-    write_json(folder / FILE, content, force=True)
 
 
 def recipe_hash(recipe: Recipe) -> str:
@@ -89,8 +120,10 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _describe(step: Step, states: StateFolder) -> dict[str, Any]:
+def _describe(step: Step, states: StateFolder, done: Set[str]) -> dict[str, Any]:
     found = states.get(step.id)
+    if found is not None and not _is_of(found, step, states, done):
+        found = None  # of another recipe, or of other settings
     state = found.state if found is not None and found.state in (DONE, FAILED) else "pending"
     log = f"{LOGS}/{step.id}.log"
     return {
@@ -104,5 +137,15 @@ def _describe(step: Step, states: StateFolder) -> dict[str, Any]:
         "key": found.key if found is not None else None,
         "seconds": found.seconds if found is not None else None,
         "exit_code": found.exit_code if found is not None else None,
-        "log": log if (states.folder / log).is_file() else None,
+        "log": log if found is not None and (states.folder / log).is_file() else None,
     }
+
+
+def _is_of(found: StepState, step: Step, states: StateFolder, done: Set[str]) -> bool:
+    """Whether a record is of this command and these inputs."""
+    if found.state == DONE or not step.needs <= done:
+        return step.id in done
+    try:
+        return found.key == states.key(step)
+    except ArtifactError:
+        return False

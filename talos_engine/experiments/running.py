@@ -16,7 +16,7 @@ from talos_engine.experiments.expansion import Expansion, expand
 from talos_engine.experiments.planning import RunPlan, make_plan, only
 from talos_engine.experiments.reading import read_recipe
 from talos_engine.experiments.recipe import Recipe
-from talos_engine.experiments.record import FILE, write_run
+from talos_engine.experiments.record import FILE, keep_record, write_run
 from talos_engine.experiments.scheduling import LOGS, Launcher, Observer, Outcome, Scheduler
 from talos_engine.experiments.states import DONE, StateFolder
 from talos_engine.experiments.steps import Step
@@ -154,7 +154,9 @@ def run(
         record()
         scheduler = Scheduler(folder, states, launcher, request.jobs, request.keep_going, told)
         outcomes = scheduler.run(prepared.plan.steps)
-        results = tuple(write_results(folder, prepared.expansion.results, states))
+        expansion = prepared.expansion
+        made = keep_record(folder, recipe, expansion.steps, states)
+        results = tuple(write_results(folder, expansion.results, states, expansion.steps, made))
         record()
     return RunResult(folder, outcomes, results)
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -178,10 +179,13 @@ def step_key(step: Step, inputs: Mapping[str, str], external: Mapping[str, str])
 
 def identity() -> dict[str, str]:
     """Versions of what computes: another one may give other bytes, so steps are made again."""
-    found = {"talos": __version__}
-    for package in _COMPUTING:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = ""
-    return found
+    return {"talos": __version__, **{package: _installed(package) for package in _COMPUTING}}
+
+
+@cache
+def _installed(package: str) -> str:
+    """Its version; looking it up takes longer than all else about a step that is done."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from talos_engine.errors import ArtifactError, CorruptFileError, RecipeError, Un
 from talos_engine.experiments.expansion import ResultPlan, SourceFile
 from talos_engine.experiments.markdown import to_markdown
 from talos_engine.experiments.paper import PaperTable, beside
+from talos_engine.experiments.planning import done_steps
 from talos_engine.experiments.result_spec import RESULTS, Given, ResultKind, Source
 from talos_engine.experiments.states import StateFolder
+from talos_engine.experiments.steps import Step
 
 SCHEMA = 1
 FOLDER = "results"
@@ -30,26 +32,40 @@ def check_results(plans: Sequence[ResultPlan]) -> None:
         _paper(plan)
 
 
-def write_results(folder: Path, plans: Sequence[ResultPlan], states: StateFolder) -> list[str]:
+def write_results(
+    folder: Path,
+    plans: Sequence[ResultPlan],
+    states: StateFolder,
+    steps: Mapping[str, Step],
+    made: Mapping[str, Any],
+) -> list[str]:
     """Write ``results/NAME.json`` and ``results/NAME.md`` for each plan; names of those written.
 
     Files of steps that are not done count as missing: they may be of another recipe. A result
     without any source is not written, and an old one of its name removed.
+
+    Args:
+        folder: The run folder.
+        plans: The results.
+        states: Records of its steps.
+        steps: All steps of the recipe, what a step needs before it.
+        made: What each result says of the recipe and settings that it comes from.
 
     Raises:
         CorruptFileError: a metrics file does not hold what it should.
         OutputError: a result cannot be written.
     """
     (folder / FOLDER).mkdir(exist_ok=True)
-    written = []
+    written, done = [], done_steps(steps, states)
     for plan in plans:
         files = [file for files in plan.sources.values() for file in files]
-        if not any(states.is_done(file.step) for file in files):
+        if not any(file.step.id in done for file in files):
             for ending in (".json", ".md"):
                 discard_output(folder / FOLDER / f"{plan.name}{ending}")
             continue
         written.append(plan.name)
-        content = compute(folder, plan, states)
+        ids = _rests_on({file.step.id for file in files} & done, steps)
+        content = {**compute(folder, plan, done), "made": {**made, "steps": ids}}
         write_json(folder / FOLDER / f"{plan.name}.json", content, force=True)
         text = to_markdown(content).encode("utf-8")
         atomic_write(
@@ -60,20 +76,21 @@ def write_results(folder: Path, plans: Sequence[ResultPlan], states: StateFolder
     return written
 
 
-def compute(folder: Path, plan: ResultPlan, states: StateFolder) -> dict[str, Any]:
-    """What ``results/NAME.json`` holds."""
+def compute(folder: Path, plan: ResultPlan, done: Set[str]) -> dict[str, Any]:
+    """What ``results/NAME.json`` holds, from the files of steps that are done."""
     table = plan.table
     kind = _kind(plan)
     config = kind.check(plan.sources, table.options, table.where)
     paper, left_out = _paper(plan)
     given = Given(
         {
-            role: [_read(folder, file, states) for file in files]
+            role: [_read(folder, file, done) for file in files]
             for role, files in plan.sources.items()
         },
         paper,
     )
     found = kind.run(config, given)
+    alt = f"{table.title}. {table.caption} {found.pop('told', '')}".strip()
     return {
         **found,
         "notes": [*found["notes"], *([left_out] if left_out else ())],
@@ -81,11 +98,20 @@ def compute(folder: Path, plan: ResultPlan, states: StateFolder) -> dict[str, An
         "name": plan.name,
         "title": table.title,
         "caption": table.caption,
-        "alt": f"{table.title}. {table.caption}".strip(),
+        "alt": alt,
         "variables": dict(plan.variables),
         "paper": _named(table.paper) if table.paper and not left_out else None,
         "sources": [file.path for files in plan.sources.values() for file in files],
     }
+
+
+def _rests_on(sources: Set[str], steps: Mapping[str, Step]) -> list[str]:
+    """Ids of some steps and of all that these need, in the order of the recipe."""
+    wanted = set(sources)
+    for name in reversed(list(steps)):
+        if name in wanted:
+            wanted |= steps[name].needs
+    return [name for name in steps if name in wanted]
 
 
 def _kind(plan: ResultPlan) -> ResultKind:
@@ -106,8 +132,8 @@ def _paper(plan: ResultPlan) -> tuple[PaperTable, str]:
         raise RecipeError(f"{plan.table.where} paper: {error.message}", error.hint) from None
 
 
-def _read(folder: Path, file: SourceFile, states: StateFolder) -> Source:
-    content = _content(folder / file.path) if states.is_done(file.step) else None
+def _read(folder: Path, file: SourceFile, done: Set[str]) -> Source:
+    content = _content(folder / file.path) if file.step.id in done else None
     return Source(file.path, file.step.variables, file.step.inputs, content)
 
 

@@ -126,10 +126,12 @@ class Axis:
     Args:
         label: In words.
         unit: ``%`` for shares, else a unit or nothing.
+        knee: Where a logarithmic scale takes over from a linear one; ``None`` for never.
     """
 
     label: str = ""
     unit: str = ""
+    knee: float | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class Series:
         y: Values, as many; ``None`` interrupts the line.
         low: Lower ends of intervals, as many or none.
         high: Upper ends.
-        mark: A point of it that stands out.
+        marks: Points of it that stand out.
     """
 
     label: str
@@ -159,7 +161,7 @@ class Series:
     y: Sequence[float | None]
     low: Sequence[float | None] = ()
     high: Sequence[float | None] = ()
-    mark: Mark | None = None
+    marks: Sequence[Mark] = ()
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,38 @@ class Bars(Figure):
 
 
 @dataclass(frozen=True)
+class RadarLine:
+    """A closed line of a radar.
+
+    Args:
+        label: Its name.
+        values: One per spoke; ``None`` interrupts the line.
+        reference: Whether it only gives the scale, as the base does.
+    """
+
+    label: str
+    values: Sequence[float | None]
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class Radar(Figure):
+    """Lines around a centre, more being outwards.
+
+    Args:
+        spokes: Names of the directions, at least three.
+        lines: A closed line each.
+        rings: Values from the centre to the rim, ascending.
+        unit: ``%`` for shares, else a unit or nothing.
+    """
+
+    spokes: Sequence[str]
+    lines: Sequence[RadarLine]
+    rings: Sequence[float]
+    unit: str = ""
+
+
+@dataclass(frozen=True)
 class Picture(Figure):
     """A PNG file of the folder.
 
@@ -307,7 +341,9 @@ class Remark:
     urgent: bool = False
 
 
-Block: TypeAlias = "Table | Curve | Heatmap | Bars | Picture | Facts | Listing | Log | Remark"
+Block: TypeAlias = (
+    "Table | Curve | Heatmap | Bars | Radar | Picture | Facts | Listing | Log | Remark"
+)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def addition_curves(files: Sequence[MetricsFile]) -> list[Curve]:
 
 
 def _described(line: Series) -> str:
-    return f"best at α = {line.mark.x:g}" if line.mark is not None else ""
+    return ", ".join(f"best at α = {mark.x:g}" for mark in line.marks)
 
 
 def _objective(file: MetricsFile) -> Series:
@@ -59,7 +59,7 @@ def _objective(file: MetricsFile) -> Series:
         file.stem,
         [point.number("coef") for point in points],
         [point.number_or_none("objective") for point in points],
-        mark=mark,
+        marks=(mark,),
     )
 
 
@@ -105,12 +105,13 @@ def _accuracy_line(file: MetricsFile, task: str) -> Series:
     best = file.fields.number("coef")
     if best not in coefs:
         file.fields.fail("coef", "one of the curve's")
-    return Series(file.stem, coefs, values, mark=Mark(best, values[coefs.index(best)], "chosen"))
+    return Series(
+        file.stem, coefs, values, marks=(Mark(best, values[coefs.index(best)], "chosen"),)
+    )
 
 
 def _at_mark(line: Series) -> str:
-    at = line.mark
-    return f"{100 * at.y:.1f}% at α = {at.x:g}" if at is not None else ""
+    return ", ".join(f"{100 * at.y:.1f}% at α = {at.x:g}" for at in line.marks)
 
 
 def disentanglement_map(file: MetricsFile) -> Heatmap:

@@ -26,6 +26,7 @@ from talos_engine.reporting.document import (
     Table,
 )
 from talos_engine.reporting.fields import Fields, read_fields
+from talos_engine.reporting.radars import radar_of
 
 SCHEMA = 1
 _MOST_PNG = 8 * 1024 * 1024
@@ -49,6 +50,23 @@ def read_result(path: Path, folder: Path, model: str) -> Block:
     if kind is None:
         fields.fail("kind", f"one of {', '.join(_READ)}")
     return _READ[kind](fields, folder, model)
+
+
+def read_beside(path: Path, table: Block) -> list[Block]:
+    """Figures that a results file wants beside its table.
+
+    Args:
+        path: The file.
+        table: What ``read_result`` gave of it.
+    """
+    fields = read_fields(path, SCHEMA)
+    keys = fields.texts("radar")
+    if not keys or not isinstance(table, Table):
+        return []
+    if not set(keys) <= {column.key for column in table.columns}:
+        fields.fail("radar", "a list of columns")
+    radar = radar_of(table, keys)
+    return [] if radar is None else [radar]
 
 
 def _read_table(fields: Fields, _: Path, model: str) -> Table:
@@ -106,7 +124,12 @@ def _head(fields: Fields) -> tuple[str, str, str, list[str]]:
 
 def _axis(fields: Fields, key: str) -> Axis:
     axis = fields.inner_or_none(key)
-    return Axis() if axis is None else Axis(axis.text("label", ""), _unit(axis))
+    if axis is None:
+        return Axis()
+    knee = axis.number_or_none("knee")
+    if knee is not None and knee <= 0:
+        axis.fail("knee", "a number above 0")
+    return Axis(axis.text("label", ""), _unit(axis), knee)
 
 
 def _read_curve(fields: Fields, _: Path, __: str) -> Curve:
@@ -118,6 +141,7 @@ def _read_curve(fields: Fields, _: Path, __: str) -> Curve:
             if len(values) != len(x) and (key == "y" or values):
                 line.fail(key, f"a list of {len(x)} numbers, as x is")
         mark = line.inner_or_none("mark")
+        marks = [*([] if mark is None else [mark]), *line.objects("marks")]
         series.append(
             Series(
                 line.text("label"),
@@ -125,9 +149,7 @@ def _read_curve(fields: Fields, _: Path, __: str) -> Curve:
                 columns["y"],
                 columns["low"],
                 columns["high"],
-                None
-                if mark is None
-                else Mark(mark.number("x"), mark.number("y"), mark.text("label", "")),
+                [Mark(it.number("x"), it.number("y"), it.text("label", "")) for it in marks],
             )
         )
     if not any(line.x for line in series):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,48 +12,30 @@ from talos_engine.errors import ArtifactError, CorruptFileError
 from talos_engine.reporting.document import (
     Block,
     Document,
-    Facts,
     Listing,
     Log,
     Remark,
     Section,
     Table,
 )
-from talos_engine.reporting.fields import Fields, clean_text, read_fields
-from talos_engine.reporting.results import read_result
+from talos_engine.reporting.fields import clean_text
+from talos_engine.reporting.origins import Origin, Origins, told_of
+from talos_engine.reporting.provenance import provenance
+from talos_engine.reporting.results import read_beside, read_result
+from talos_engine.reporting.runs import (
+    DONE,
+    FAILED,
+    PENDING,
+    RecordedRun,
+    RunStep,
+    counted,
+    read_recorded,
+)
 
 RUN_FILE = "run.json"
-SCHEMA = 1
-DONE, FAILED, PENDING = "done", "failed", "pending"
-_STATES = (DONE, FAILED, PENDING)
 _MOST_LOGS = 12
 _LOG_BYTES = 8_000
 _LOG_LINES = 25
-
-
-@dataclass(frozen=True)
-class RunStep:
-    """A command of a run.
-
-    Args:
-        id: Its name.
-        group: The part of the recipe that it comes from.
-        state: ``done``, ``failed`` or ``pending``.
-        command: Its words in one line.
-        seconds: How long it took, where it ran.
-        exit_code: How it ended, where it ran.
-        key: Content address.
-        log: Where its standard error is, relative to the folder; may be empty.
-    """
-
-    id: str
-    group: str
-    state: str
-    command: str
-    seconds: float | None
-    exit_code: int | None
-    key: str
-    log: str
 
 
 def read_run(folder: Path) -> Document:
@@ -66,78 +47,89 @@ def read_run(folder: Path) -> Document:
     Raises:
         ArtifactError: a file of it is missing or malformed.
     """
-    fields = read_fields(folder / RUN_FILE, SCHEMA)
-    settings = fields.inner_or_none("settings")
-    named = settings is not None and settings.is_text("model")
-    model = settings.text("model") if settings is not None and named else ""
-    steps = [_step(step) for step in fields.objects("steps")]
-    results = _results(folder, model)
-    state = _state_block(steps)
+    newest = read_recorded(folder / RUN_FILE)
+    origins = Origins(folder, newest)
+    found = [_result(path, folder, origins) for path in _result_files(folder)]
+    found.sort(key=lambda each: not isinstance(each.block, Table))  # tables first, else by name
+    made = {each.origin.hash: each.origin for each in found if each.origin is not None}
+    unknown = any(each.origin is None for each in found)
+    title, description = _headings(folder, newest, list(made.values()), unknown)
+    models = {each.model for each in made.values()} if made else {newest.model}
+    recipes = [each.recipe for each in made.values()] or [newest.name]
     facts = [
-        ("model", model or "–"),
-        ("steps", _counted(steps)),
-        ("recipe", fields.text("name", "") or "–"),
-        ("talos", fields.text("engine", "") or "–"),
-    ]
+        ("model", ", ".join(sorted(filter(None, models))) or "–"),
+        ("steps" if len(made) < 2 and not unknown else f"steps of {newest.name}",
+         counted(newest.steps)),
+        ("recipe" if len(recipes) == 1 else "recipes", ", ".join(filter(None, recipes)) or "–"),
+        ("talos", ", ".join(sorted({each.engine for each in made.values()} or {newest.engine}))
+         or "–"),
+    ]  # fmt: skip
     sections = []
+    state = _state_block(newest)
     if state is not None:
-        sections.append(Section("state", "Not finished", [state, *_trouble(folder, steps)]))
-    sections += results or [
-        Section("results", "Results", [Remark("The folder holds no results yet.", urgent=True)])
-    ]
-    sections.append(Section("provenance", "How it was made", _provenance(fields, steps)))
-    title = fields.text("title", "") or fields.text("name", "") or folder.resolve().name
-    return Document(title, fields.text("description", ""), facts, sections)
+        sections.append(Section("state", "Not finished", [state, *_trouble(folder, newest.steps)]))
+    sections += [
+        Section(
+            f"result-{number}",
+            _title(each.block, each.name),
+            [each.block, *each.beside, *told_of(each.origin, newest)],
+        )
+        for number, each in enumerate(found, start=1)
+    ] or [Section("results", "Results", [Remark("The folder holds no results yet.", urgent=True)])]
+    others = [each.run for each in made.values() if each.hash != newest.hash]
+    sections.append(Section("provenance", "How it was made", provenance([newest, *others])))
+    return Document(title, description, facts, sections)
 
 
-def _results(folder: Path, model: str) -> list[Section]:
+@dataclass(frozen=True)
+class _Result:
+    name: str
+    block: Block
+    beside: Sequence[Block]
+    origin: Origin | None
+
+
+def _result_files(folder: Path) -> list[Path]:
     found = folder / "results"
     if not found.is_dir():
         return []
-    blocks: list[tuple[str, Block]] = [
-        (path.stem, read_result(path, folder, model))
-        for path in sorted(found.glob("*.json"))
-        if not path.name.startswith(".")
-    ]
-    blocks.sort(key=lambda named: not isinstance(named[1], Table))  # tables first, else by name
-    return [
-        Section(f"result-{number}", _title(block, name), [block])
-        for number, (name, block) in enumerate(blocks, start=1)
-    ]
+    return sorted(path for path in found.glob("*.json") if not path.name.startswith("."))
+
+
+def _result(path: Path, folder: Path, origins: Origins) -> _Result:
+    origin = origins.of(path)
+    block = read_result(path, folder, "" if origin is None else origin.model)
+    return _Result(path.stem, block, read_beside(path, block), origin)
+
+
+def _headings(
+    folder: Path, newest: RecordedRun, made: Sequence[Origin], unknown: bool
+) -> tuple[str, str]:
+    """Title and description of the page: of the one recipe that made all, or of several."""
+    name = folder.resolve().name
+    if unknown:
+        return f"Results in {name}", "Not all of them say which recipe made them."
+    if not made or {each.hash for each in made} == {newest.hash}:
+        return newest.title or newest.name or name, newest.description
+    if len(made) == 1:
+        return made[0].title or made[0].recipe, made[0].run.description
+    models = {each.model for each in made}
+    on = f" on {models.pop()}" if len(models) == 1 and "" not in models else ""
+    told = "; ".join(dict.fromkeys(each.title or each.recipe for each in made))
+    return f"Results of {len(made)} recipes{on}", f"In one run folder: {told}."
 
 
 def _title(block: Block, name: str) -> str:
     return getattr(block, "title", "") or clean_text(name)
 
 
-def _step(fields: Fields) -> RunStep:
-    state = fields.choice("state", (*_STATES, "started", "skipped"))
-    if state is None:
-        fields.fail("state", f"one of {', '.join(_STATES)}")
-    return RunStep(
-        fields.text("id"),
-        fields.text("group", ""),
-        {"started": PENDING, "skipped": DONE}.get(state, state),
-        " ".join(shlex.quote(word) for word in fields.texts("command")),
-        fields.number_or_none("seconds"),
-        None if "exit_code" not in fields else int(fields.number("exit_code")),
-        fields.text("key", ""),
-        fields.text("log", ""),
-    )
-
-
-def _counted(steps: Sequence[RunStep]) -> str:
-    counts = {state: sum(step.state == state for step in steps) for state in _STATES}
-    return ", ".join(
-        f"{count} {state}" for state, count in counts.items() if count or state == DONE
-    )
-
-
-def _state_block(steps: Sequence[RunStep]) -> Remark | None:
-    if all(step.state == DONE for step in steps):
+def _state_block(run: RecordedRun) -> Remark | None:
+    if all(step.state == DONE for step in run.steps):
         return None
+    of = f" of {run.name}" if run.name else ""
     return Remark(
-        f"Of {len(steps)} steps {_counted(steps)}: tables and figures below may be incomplete.",
+        f"Of {len(run.steps)} steps{of} {counted(run.steps)}: "
+        "tables and figures below may be incomplete.",
         urgent=True,
     )
 
@@ -190,64 +182,6 @@ def read_log(folder: Path, name: str) -> str:
         data = file.read(_LOG_BYTES)
     lines = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n").splitlines()
     return "\n".join(clean_text(line, lines=True) for line in lines[-_LOG_LINES:])
-
-
-def _provenance(fields: Fields, steps: Sequence[RunStep]) -> list[Block]:
-    blocks: list[Block] = [
-        Facts(
-            "Recipe",
-            [
-                ("name", fields.text("name", "") or "–"),
-                ("hash of the recipe", fields.text("recipe_hash", "") or "–"),
-                ("engine", fields.text("engine", "") or "–"),
-            ],
-        )
-    ]
-    titles: Mapping[str, str] = {"environment": "Machine and versions", "settings": "Settings"}
-    for key, title in titles.items():
-        inner = fields.inner_or_none(key)
-        if inner is not None:
-            blocks.append(Facts(title, _told(inner)))
-    groups: dict[str, list[RunStep]] = {}
-    for step in steps:
-        groups.setdefault(step.group, []).append(step)
-    if steps:
-        blocks.append(
-            Listing(
-                "Steps by group",
-                ("group", "steps", "seconds"),
-                [
-                    [group or "–", _counted(own), _seconds(sum(s.seconds or 0.0 for s in own))]
-                    for group, own in groups.items()
-                ],
-            )
-        )
-        blocks.append(
-            Listing(
-                f"All commands ({len(steps)})",
-                ("step", "state", "seconds", "command", "key"),
-                [
-                    [step.id, step.state, _seconds(step.seconds), step.command, step.key[:12]]
-                    for step in steps
-                ],
-                folded=True,
-                code=frozenset({3, 4}),
-            )
-        )
-    return blocks
-
-
-def _told(fields: Fields) -> list[tuple[str, str]]:
-    return [
-        (name.removesuffix("_bytes"), f"{int(value) / 2**30:.1f} GiB")
-        if name.endswith("_bytes") and value.isdigit()
-        else (name, value)
-        for name, value in fields.shown()
-    ]
-
-
-def _seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
 
 
 def _shown(value: int | None) -> str:

@@ -142,7 +142,8 @@ def test_failed_steps_and_provenance_are_told(page: ElementTree.Element) -> None
 def strings(content: Any) -> Iterator[tuple[Any, Any]]:
     """Places of a JSON value that hold text for people: container and key."""
     places = content.items() if isinstance(content, dict) else enumerate(content)
-    fixed = {"kind", "state", "key", "better", "file", "log", "unit", "id", "schema"}
+    fixed = {"kind", "state", "key", "better", "file", "log", "unit", "id", "schema", "record",
+             "recipe_hash", "steps"}  # fmt: skip
     for key, value in list(places):
         if isinstance(value, (dict, list)):
             yield from strings(value)

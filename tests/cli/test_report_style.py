@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,18 @@ import pytest
 import talos_cli.report
 from talos_cli.report.figures import draw_svg
 from talos_cli.report.page import figure_data, format_number
-from talos_engine.reporting.document import Axis, Curve, Heatmap, Series
+from talos_engine.reporting.document import (
+    Axis,
+    Cell,
+    Column,
+    Curve,
+    Heatmap,
+    Mark,
+    Row,
+    Series,
+    Table,
+)
+from talos_engine.reporting.radars import radar_of
 
 STYLE = (Path(talos_cli.report.__file__).parent / "templates" / "page.css").read_text("utf-8")
 SCHEMES = [
@@ -114,3 +125,46 @@ def test_figures_of_odd_numbers_can_be_drawn() -> None:
         assert "<svg" in draw_svg(heatmap, "x")
     single = Curve("t", "", "", (), Axis(), Axis(), [Series("a", [0.5], [None])])
     assert "<svg" in draw_svg(single, "x")
+
+
+@pytest.mark.parametrize("scheme", range(3))
+def test_lines_differ_in_grey_too(scheme: int) -> None:
+    page = SCHEMES[scheme]["page"]
+    greys = sorted(contrast(SCHEMES[scheme][f"line-{number}"], page) for number in range(6))
+    assert min(after / before for before, after in pairwise(greys)) > 1.2
+
+
+def test_more_lines_than_colours_differ_in_their_dashes() -> None:
+    svg = draw_svg(curve(12), "here")
+    looks = re.findall(
+        r"fill: none; stroke(?:-dasharray: [^;]+; [^;]+; stroke)?: var\(--line[^\"]+", svg
+    )
+    assert len(set(looks)) == 12
+
+
+def test_a_bent_axis_says_so_and_every_choice_is_in_the_legend() -> None:
+    line = Series("talos", [0.0, 1.0, 10.0], [0.5, 0.7, 0.1], marks=(Mark(0.2, 0.6), Mark(1, 0.7)))
+    svg = draw_svg(Curve("t", "", "alt", (), Axis("α", knee=1.0), Axis(), [line]), "here")
+    assert "α (logarithmic above 1)" in svg
+    assert "talos (marked: α = 0.2–1)" in svg
+
+
+def radar_table(**accuracies: float | None) -> Table:
+    cells = {name: Cell(value) for name, value in accuracies.items()}
+    base = {name: Cell(0.417) for name in accuracies}
+    columns = [Column(name, name, "%") for name in accuracies]
+    return Table("Accuracy", columns, [Row("base", base, reference=True), Row("talos", cells)])
+
+
+def test_a_radar_of_a_table() -> None:
+    radar = radar_of(radar_table(a=0.9, b=0.8, c=0.969, mean=0.1), ["a", "b", "c"])
+    assert radar is not None
+    assert radar.rings == [0.4, 0.6, 0.8, 1.0]
+    assert radar.caption == "The centre is 40%, the rim 100%; dashed: base."
+    assert "talos 80 to 96.9" in radar.alt
+    svg = draw_svg(radar, "here")
+    assert svg.count("stroke-dasharray") == 2, "the base alone is dashed, here and in the legend"
+    assert figure_data(radar) == (["", "a", "b", "c"], [["base", "41.7", "41.7", "41.7"],
+                                                        ["talos", "90.0", "80.0", "96.9"]])  # fmt: skip
+    assert radar_of(radar_table(a=0.9, b=0.8), ["a", "b"]) is None, "two spokes span no area"
+    assert "<svg" in draw_svg(radar_of(radar_table(a=None, b=0.5, c=0.5), ["a", "b", "c"]), "x")  # type: ignore[arg-type]

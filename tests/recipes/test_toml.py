@@ -24,8 +24,8 @@ PAPER = sorted((RECIPES / "paper").glob("*.toml"))
 PARTS = {"base", "posthoc"}  # what others include
 # The paper's tables and figures, by the recipe that makes them.
 COMPLETE = {
-    "table1": {"task-addition"},
-    "table2": {"task-negation", "post-hoc-values"},
+    "table1": {"task-addition", "addition-search"},
+    "table2": {"task-negation", "post-hoc-values", "negation-search", "control-search"},
     "table3": {"cost", "calibration-cost"},
     "table4": {"checkpointed-addition", "checkpointed-negation"},
     "table5": {"merging-schemes"},
@@ -248,3 +248,17 @@ def test_no_step_searches_on_test_data(tmp_path: Path) -> None:
 )
 def test_the_paper_has_numbers_for_the_models_that_recipes_name(name: str) -> None:
     assert PaperTable("task_addition", name).share("talos", "absolute") is not None
+
+
+@pytest.mark.parametrize("scale", ["tiny/", "tiny-t5/", "paper/vit-", "paper/t5-"])
+def test_curves_of_searches_are_results_with_and_without_post_hoc_methods(
+    scale: str, tmp_path: Path
+) -> None:
+    for name, result in (("table1", "addition-search"), ("table2", "control-search")):
+        for more in ({}, {"posthoc": []}):
+            found = prepared(RECIPES / f"{scale}{name}.toml", tmp_path, **more)
+            plan = next(it for it in found.expansion.results if it.table.name == result)
+            methods = {it.step.variables["method"] for it in plan.sources["searches"]}
+            settings = found.recipe.settings
+            assert methods == {*settings["methods"], *settings["posthoc"]}
+            assert all(it.path.endswith(".search.json") for it in plan.sources["searches"])

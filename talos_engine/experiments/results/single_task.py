@@ -62,7 +62,8 @@ def single_task(config: Config, given: Given) -> dict[str, Any]:
         cells["mean"] = summarize(values) if values else missing("no seed has all tasks")
         rows.append({"label": method, "variables": {config.row: method}, "cells": cells})
     columns = [column(task, task, better="higher") for task in tasks]
-    return table([*columns, column("mean", "mean", better="higher")], rows, given.missing_notes())
+    columns.append(column("mean", "mean", better="higher"))
+    return {**table(columns, rows, given.missing_notes()), "radar": tasks}
 
 
 def _zero_shot(base: Record, tasks: list[str]) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def _zero_shot(base: Record, tasks: list[str]) -> dict[str, Any]:
     cells = {task: summarize([base.accuracy(task)], [[base.counts(task)]]) for task in known}
     if known and known == tasks:
         cells["mean"] = summarize([statistics.fmean(map(base.accuracy, tasks))])
-    return {"label": "zero-shot", "variables": {}, "cells": cells}
+    return {"label": "zero-shot", "variables": {}, "cells": cells, "reference": True}
 
 
 RESULTS.register("single-task")(ResultKind(("single",), ("zero-shot",), Config, single_task))

@@ -323,9 +323,9 @@ def test_a_run_that_is_killed_goes_on_with_the_same_bytes(lab: Any) -> None:
         [sys.executable, "-c", DRIVER, str(Path(__file__).parent), str(lab.folder)],
         start_new_session=True,
     )
-    started = lab.folder / "run" / ".state" / "train.b.json"
+    started = [lab.folder / "run" / ".state" / f"train.{task}.json" for task in "ab"]
     deadline = time.monotonic() + LIMIT_S
-    while not started.exists():
+    while not all(path.exists() for path in started):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -339,3 +339,69 @@ def test_a_run_that_is_killed_goes_on_with_the_same_bytes(lab: Any) -> None:
     (lab.folder / "run").rename(lab.folder / "killed")
     lab.run(waiting)
     assert lab.files() == resumed
+
+
+MEASURED = """
+name = "{name}"
+title = "the recipe {name}"
+[settings]
+model = "tiny-clip"
+steps = 3
+[steps.train]
+command = "finetune"
+options = {{ steps = "{{steps}}" }}
+[steps.{step}]
+command = "evaluate"
+arguments = [{{ step = "train" }}]
+[results.{step}]
+kind = "drift"
+title = "Drift"
+sources = {{ logs = {{ step = "{step}" }} }}
+"""
+
+
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results of scratch recipes, whose files hold no metrics."""
+    monkeypatch.setattr("talos_engine.experiments.summing._content", lambda path: [])
+
+
+@pytest.mark.usefixtures("results")
+def test_results_of_several_recipes_keep_what_made_them(lab: Any) -> None:
+    lab.run(MEASURED.format(name="first", step="one"))
+    lab.run(MEASURED.format(name="second", step="two"), settings={"steps": 5})
+    folder = lab.folder / "run"
+    assert run_json(lab)["name"] == "second"
+    for name, step, steps in (("first", "one", 3), ("second", "two", 5)):
+        made = json.loads((folder / "results" / f"{step}.json").read_text())["made"]
+        assert (made["recipe"], made["title"]) == (name, f"the recipe {name}")
+        assert made["settings"] == {"model": "tiny-clip", "steps": steps}
+        assert made["steps"] == ["train", step]
+        record = json.loads((folder / made["record"]).read_text())
+        assert record["recipe_hash"] == made["recipe_hash"]
+        commands = {it["id"]: it["command"] for it in record["steps"]}
+        train = commands["train"]
+        assert train[train.index("--steps") + 1] == str(steps)
+        assert [it["state"] for it in record["steps"]] == ["done", "done"]
+
+
+def test_steps_of_other_settings_do_not_count_as_done(lab: Any) -> None:
+    lab.run(CHAIN)
+    lab.run(CHAIN, settings={"steps": 5}, only=("mask.a",))
+    assert states(lab) == {"mask.a": "done", "mask.b": "done", "train.a": "pending",
+                           "train.b": "pending", "merge": "pending"}  # fmt: skip
+    pending = next(it for it in run_json(lab)["steps"] if it["id"] == "train.a")
+    assert (pending["key"], pending["seconds"], pending["log"]) == (None, None, None)
+
+
+@pytest.mark.usefixtures("results")
+def test_a_result_does_not_rest_on_steps_of_other_settings(lab: Any) -> None:
+    text = MEASURED.format(name="first", step="one")
+    lab.run(text)
+    before = (lab.folder / "run" / "results" / "one.json").read_text()
+    assert json.loads(before)["made"]["settings"]["steps"] == 3
+    text += """[steps.apart]
+command = "calibrate"
+"""
+    lab.run(text, settings={"steps": 5}, only=("apart",))
+    assert not (lab.folder / "run" / "results" / "one.json").exists()

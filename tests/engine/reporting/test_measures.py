@@ -37,8 +37,7 @@ def test_the_chosen_coefficient_is_marked() -> None:
     )
     (line,) = curve.series
     assert (line.label, line.x, line.y) == ("a", [0.0, 0.5, 1.0], [0.9, 0.4, pytest.approx(-0.1)])
-    assert line.mark is not None
-    assert (line.mark.x, line.mark.y) == (0.5, 0.4)
+    assert [(mark.x, mark.y) for mark in line.marks] == [(0.5, 0.4)]
     assert "α = 0.5" in curve.alt
 
 
@@ -54,8 +53,8 @@ def test_negations_show_target_and_control_and_say_where_nothing_was_allowed() -
         search(f"{n}.search.json", c, task="x", control="ctl") for n, c in (("a", 0.5), ("b", 0.0))
     ]
     target, control = negation_curves(files)
-    assert [line.mark.y for line in target.series if line.mark] == [pytest.approx(0.4), 0.9]
-    assert [line.mark.y for line in control.series if line.mark] == [0.8, 0.8]
+    assert [mark.y for line in target.series for mark in line.marks] == [pytest.approx(0.4), 0.9]
+    assert [mark.y for line in control.series for mark in line.marks] == [0.8, 0.8]
     assert target.notes == ("Only α = 0 was allowed for b.",)
 
 

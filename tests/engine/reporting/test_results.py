@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from talos_engine.errors import ArtifactError, TalosError
-from talos_engine.reporting.document import Bars, Cell, Curve, Heatmap, Picture, Table
-from talos_engine.reporting.results import read_result
+from talos_engine.reporting.document import Bars, Cell, Curve, Heatmap, Picture, Radar, Table
+from talos_engine.reporting.results import read_beside, read_result
 
 
 def read(run_folder: Any, name: str) -> Any:
@@ -46,8 +46,7 @@ def test_a_cell_may_be_kept_from_being_the_best(run_folder: Any) -> None:
 def test_figures(run_folder: Any) -> None:
     curve, heatmap = read(run_folder, "curve"), read(run_folder, "xi")
     assert isinstance(curve, Curve)
-    assert curve.series[0].mark is not None
-    assert curve.series[0].mark.x == 0.4
+    assert [mark.x for mark in curve.series[0].marks] == [0.4]
     assert isinstance(heatmap, Heatmap)
     assert (heatmap.span, heatmap.box) == ((0.0, 1.0), (0.0, 1.0))
     assert read(run_folder, "localization").values[1] == [0.95, None]
@@ -118,3 +117,20 @@ def test_a_picture_behind_a_link_out_of_the_folder_is_refused(run_folder: Any) -
     picture.symlink_to(outside)
     with pytest.raises(TalosError, match="inside the folder"):
         read_result(folder / "results" / "picture.json", folder, "")
+
+
+def test_a_radar_beside_a_table(run_folder: Any) -> None:
+    table = run_folder.results["table1"]
+    keys = [column["key"] for column in table["columns"]]
+    assert (
+        read_beside(run_folder.write() / "results" / "table1.json", read(run_folder, "table1"))
+        == []
+    )
+    table["radar"] = keys
+    path = run_folder.write() / "results" / "table1.json"
+    (radar,) = read_beside(path, read(run_folder, "table1"))
+    assert isinstance(radar, Radar)
+    assert [line.label for line in radar.lines] == [row["label"] for row in table["rows"]]
+    table["radar"] = [*keys, "lost"]
+    with pytest.raises(ArtifactError, match="radar"):
+        read_beside(run_folder.write() / "results" / "table1.json", read(run_folder, "table1"))

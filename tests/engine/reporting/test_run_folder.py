@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from talos_engine.errors import ArtifactError, CorruptFileError
-from talos_engine.reporting.document import Listing, Log, Table
+from talos_engine.reporting.document import Facts, Listing, Log, Remark, Table
 from talos_engine.reporting.run_folder import read_log, read_run
 
 
@@ -50,6 +50,7 @@ def test_a_run_without_results_says_so(run_folder: Any) -> None:
 
 def test_settings_that_name_several_models_name_none(run_folder: Any) -> None:
     run_folder.run["settings"]["model"] = ["tiny-clip", "tiny-t5"]
+    run_folder.results.clear()
     assert dict(read_run(run_folder.write()).facts)["model"] == "–"
 
 
@@ -70,3 +71,95 @@ def test_logs_are_not_read_outside_the_folder(run_folder: Any) -> None:
     with pytest.raises(CorruptFileError, match="outside the folder"):
         read_log(folder, "../secret.log")
     assert "cannot be read" in read_log(folder, "logs/none.log")
+
+
+def other_recipe(run_folder: Any, name: str, **settings: Any) -> None:
+    """Let a result be of an earlier recipe."""
+    made = run_folder.results[name]["made"]
+    made["settings"] |= settings
+    made |= {"recipe": "fig-tiny", "title": "A figure", "recipe_hash": "ef" * 32,
+             "record": "records/second.json"}  # fmt: skip
+    run_folder.results[name]["sources"] = ["artifacts/measured.json"]
+    again = {**run_folder.run["steps"][1], "outputs": ["artifacts/measured.json"],
+             "command": ["talos", "finetune", "--steps", "60"], "key": "9" * 64}  # fmt: skip
+    run_folder.records["second"] = {
+        **run_folder.run,
+        **{key: made[key] for key in ("title", "recipe_hash", "settings")},
+        "name": "fig-tiny",
+        "steps": [run_folder.run["steps"][0], again],
+    }
+
+
+def remarks(document: Any, title: str) -> list[Remark]:
+    section = next(it for it in document.sections if it.title == title)
+    return [block for block in section.blocks if isinstance(block, Remark)]
+
+
+def test_results_of_several_recipes_are_told_apart(run_folder: Any) -> None:
+    run_folder.run["settings"]["steps"] = 120
+    other_recipe(run_folder, "curve", steps=60)
+    document = read_run(run_folder.write())
+    assert document.title == "Results of 2 recipes on tiny-clip"
+    assert dict(document.facts)["recipes"] == "table1-tiny, fig-tiny"
+    assert dict(document.facts)["steps of table1-tiny"] == "2 done, 1 failed, 1 pending"
+    marked, made = remarks(document, "Choosing α")
+    assert marked.urgent
+    assert marked.text.endswith("table1-tiny: steps 60 (there 120).")
+    assert made.text.startswith("Made by the recipe fig-tiny (“A figure”): model tiny-clip; seeds")
+    assert "steps 60" in made.text
+    section = next(it for it in document.sections if it.title == "Choosing α")
+    (commands,) = [block for block in section.blocks if isinstance(block, Listing)]
+    assert commands.rows == [["finetune.digits", "talos finetune --steps 60"]]
+    (own,) = remarks(document, "Task addition")
+    assert own.text.startswith("Made by the recipe table1-tiny")
+    provenance = document.sections[-1].blocks
+    facts = {block.title: dict(block.items) for block in provenance if isinstance(block, Facts)}
+    assert facts["Recipe 2"]["hash of the recipe"] == "ef" * 32
+    assert facts["Recipe 2: settings that the newest run does not have"] == {"steps": "60"}
+    listed = next(it for it in provenance if getattr(it, "title", "").startswith("All commands"))
+    assert listed.title == "All commands (5)"
+    recipes = {(row[0], row[3]): row[5] for row in listed.rows}
+    assert recipes["calibrate.digits", run_command(run_folder, 0)] == "1, 2"
+    assert recipes["finetune.digits", run_command(run_folder, 1)] == "1"
+    assert recipes["finetune.digits", "talos finetune --steps 60"] == "2"
+
+
+def run_command(run_folder: Any, number: int) -> str:
+    return " ".join(run_folder.run["steps"][number]["command"])
+
+
+def test_the_model_is_that_of_the_recipe_that_made_a_table(run_folder: Any) -> None:
+    run_folder.run["settings"]["model"] = "tiny-t5"
+    document = read_run(run_folder.write())
+    table = next(s.blocks[0] for s in document.sections if s.title == "Task addition")
+    assert isinstance(table, Table)
+    assert table.model == "tiny-clip"
+
+
+def test_a_recipe_that_has_changed_since_is_marked(run_folder: Any) -> None:
+    run_folder.results["curve"]["made"]["recipe_hash"] = "ef" * 32
+    marked, _ = remarks(read_run(run_folder.write()), "Choosing α")
+    assert "has changed since" in marked.text
+
+
+def test_files_of_before_are_shown_with_a_warning_unless_they_are_of_the_newest_run(
+    run_folder: Any,
+) -> None:
+    for content in run_folder.results.values():
+        del content["made"]
+    run_folder.results["curve"]["sources"] = ["artifacts/a.json"]
+    run_folder.run["steps"][0]["outputs"] = ["artifacts/a.json"]
+    document = read_run(run_folder.write())
+    assert document.title == "Results in run"
+    (told,) = remarks(document, "Task addition")
+    assert told.urgent
+    assert "is not recorded" in told.text
+    (told,) = remarks(document, "Choosing α")
+    assert told.text.startswith("Made by the recipe table1-tiny")
+
+
+@pytest.mark.parametrize("record", ["records/none.json", "../run.json", 3])
+def test_records_are_whole_and_inside_the_folder(run_folder: Any, record: Any) -> None:
+    run_folder.results["curve"]["made"]["record"] = record
+    with pytest.raises(ArtifactError):
+        read_run(run_folder.write())

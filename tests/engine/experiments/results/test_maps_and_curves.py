@@ -28,6 +28,10 @@ def test_single_task_is_the_diagonal(compute: Any, models: Any) -> None:
     found = compute("single-task", {"single": [single]})
     cells = found["rows"][0]["cells"]
     assert [cells[key]["mean"] for key in ("a", "b", "mean")] == pytest.approx([0.8, 0.9, 0.85])
+    assert found["radar"] == ["a", "b"]
+    base = models({}, (None, {"a": (1, 2), "b": (1, 2)}))
+    zero = compute("single-task", {"single": [single], "zero-shot": [base]})["rows"][0]
+    assert (zero["label"], zero["reference"]) == ("zero-shot", True)
 
 
 def test_cost_averages_seconds_and_takes_the_largest_memory(compute: Any, source: Any) -> None:

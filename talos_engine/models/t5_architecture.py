@@ -69,7 +69,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or kind != MODEL_TYPE:
         raise ModelError(
             f"{path} describes a model of type {kind!r}, which talos does not run",
-            "models of transformers must be of type 't5'; folders of open_clip have an "
+            "models of transformers must be of type 't5' or 'clip'; folders of open_clip have an "
             "open_clip_config.json, and its models on the Hub are named hf-hub:OWNER/NAME",
         )
     return dict(found)

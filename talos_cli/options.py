@@ -74,7 +74,7 @@ def complete_models(incomplete: str) -> list[str]:
 
 _MODEL_HELP = (
     "Model: tiny-clip, tiny-t5, an architecture of open_clip such as ViT-B-32, hf-hub:OWNER/NAME, "
-    "t5-small, a hub id of a T5 model, a folder of open_clip or save_pretrained, or a checkpoint "
+    "t5-small, a hub id of a T5 or CLIP, a folder of open_clip or save_pretrained, or a checkpoint "
     "made by talos."
 )
 Model = Annotated[

@@ -140,7 +140,7 @@ def evaluations(sources: Iterable[Source]) -> list[Record]:
                 own = result["input"]
                 made = {} if own is None else source.inputs.get(own["path"], {})
                 bounds = result.get("bounds", {})
-                found.append(Record({**source.variables, **made}, result["tasks"], bounds))
+                found.append(Record({**made, **source.variables}, result["tasks"], bounds))
         except (KeyError, TypeError) as error:
             raise CorruptFileError(f"{source.path}: no result of evaluate: {error}") from None
     return found

@@ -1,21 +1,33 @@
-"""CLIP models by the name of their repository on the Hugging Face Hub: ``hf-hub:OWNER/NAME``."""
+"""CLIP models by the name of their repository on the Hugging Face Hub.
+
+``hf-hub:OWNER/NAME`` has open_clip's files, ``OWNER/NAME`` those of transformers' CLIPModel.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from talos_engine.errors import ModelError, OptionError
-from talos_engine.models.clip_architecture import CONFIG_FILE, folder_config
+from talos_engine.errors import ArtifactError, ModelError, OptionError
+from talos_engine.models.clip_architecture import (
+    CONFIG_FILE,
+    check_config,
+    folder_config,
+    make_config,
+)
 from talos_engine.models.clip_specs import make_spec
-from talos_engine.models.clip_weights import HUB_WEIGHTS, folder_weights
+from talos_engine.models.clip_transformers_config import CONFIG_FILE as SAVED_CONFIG
+from talos_engine.models.clip_transformers_config import PREPROCESSING_FILE, read_clip_config
+from talos_engine.models.clip_weights import (
+    HUB_WEIGHTS,
+    SAVED_WEIGHTS,
+    folder_weights,
+    saved_weights,
+)
 from talos_engine.models.hub_folder import NEWEST, HubFolder
-from talos_engine.models.names import HUB_PREFIX
+from talos_engine.models.names import HUB_PREFIX, is_hub_id
 from talos_engine.models.spec import ModelSpec
-
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def hub_spec(
@@ -35,7 +47,7 @@ def hub_spec(
         ModelError: the configuration cannot be had, or talos cannot run the model.
     """
     repo = name.removeprefix(HUB_PREFIX)
-    if not _REPO.fullmatch(repo):
+    if not is_hub_id(repo):
         raise OptionError(f"{name!r} names no repository", f"{HUB_PREFIX}OWNER/NAME")
     if pretrained is not None and Path(pretrained).expanduser().exists():
         raise OptionError(
@@ -50,8 +62,9 @@ def hub_spec(
         HUB_WEIGHTS,
         f"a folder with {CONFIG_FILE} and weights, with --model FOLDER",
         "tiny-clip",
+        lambda folder: check_config(folder_config(folder), name),
     )
-    config = folder_config(place.locate()) if recorded is None else recorded
+    config = folder_config(place.configured()) if recorded is None else recorded
     return make_spec(
         name,
         place.revision,
@@ -62,9 +75,53 @@ def hub_spec(
     )
 
 
+def saved_spec(repo: str, revision: str, recorded: Mapping[str, Any] | None = None) -> ModelSpec:
+    """The model in a repository with what ``CLIPModel.save_pretrained`` writes.
+
+    Args:
+        repo: ``OWNER/NAME``.
+        revision: A commit, tag or branch.
+        recorded: The configuration in open_clip's form, where an artifact has it.
+
+    Raises:
+        ModelError: the configuration cannot be had, or talos cannot run the model.
+    """
+
+    def read(folder: Path) -> dict[str, Any]:
+        return make_config(*read_clip_config(folder, repo))
+
+    place = HubFolder(
+        repo,
+        revision,
+        SAVED_CONFIG,
+        _has_saved_weights,
+        SAVED_WEIGHTS,
+        "a folder that save_pretrained has written, with --model FOLDER",
+        "tiny-clip",
+        lambda folder: check_config(read(folder), repo),
+        (PREPROCESSING_FILE,),
+    )
+    return make_spec(
+        repo,
+        revision,
+        read(place.configured()) if recorded is None else recorded,
+        locate=lambda: saved_weights(place.locate()),
+        require=place.require,
+        folder=place.locate,
+    )
+
+
 def _has_weights(folder: Path) -> bool:
     try:
         folder_weights(folder)
     except ModelError:
+        return False
+    return True
+
+
+def _has_saved_weights(folder: Path) -> bool:
+    try:
+        saved_weights(folder)
+    except (ArtifactError, ModelError):
         return False
     return True

@@ -25,11 +25,11 @@ from talos_engine.models.clip_architecture import (
     make_config,
     named_config,
 )
-from talos_engine.models.clip_hub import hub_spec
+from talos_engine.models.clip_hub import hub_spec, saved_spec
 from talos_engine.models.clip_specs import make_spec
 from talos_engine.models.clip_transformers_config import is_clip_folder, read_clip_config
 from talos_engine.models.hub_folder import cache_folder
-from talos_engine.models.names import CHECKPOINT, FILE, FOLDER, FOLDER_PREFIX, HUB_PREFIX
+from talos_engine.models.names import CHECKPOINT, FILE, FOLDER, FOLDER_PREFIX, HUB_PREFIX, is_hub_id
 from talos_engine.models.spec import ModelSpec
 
 OPENAI = "openai"
@@ -98,7 +98,8 @@ def is_model_folder(path: Path) -> bool:
 def recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec | None:
     """The model that an artifact records, of exactly the recorded architecture.
 
-    ``None`` if it is neither an architecture that open_clip knows nor came from a folder.
+    ``None`` if it is neither an architecture that open_clip knows nor came from a folder or the
+    hub.
 
     Args:
         base: What the artifact records.
@@ -112,12 +113,14 @@ def recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec | None:
     config = dict(base.architecture)
     if not is_config(config):
         return None
-    from_hub = base.name.startswith(HUB_PREFIX)
+    saved = is_hub_id(base.name)
+    from_hub = saved or base.name.startswith(HUB_PREFIX)
     named = from_hub or base.name.startswith(FOLDER_PREFIX)
     if not named and named_config(base.name) is None:
         return None
     if from_hub and base.pretrained != CHECKPOINT and not _is_path(pretrained):
-        return hub_spec(base.name, pretrained or base.pretrained, config)
+        find = saved_spec if saved else hub_spec
+        return find(base.name, pretrained or base.pretrained, config)
     if pretrained is None:
         tag = _tag_entry(base.name, base.pretrained)
         if tag:

@@ -14,6 +14,7 @@ from talos_engine.artifacts import read_json
 from talos_engine.errors import ModelError, TalosError, first_line
 
 CONFIG_FILE = "config.json"
+MODEL_TYPE = "clip"
 PREPROCESSING_FILE = "preprocessor_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 BPE_TOKENS = 49408
@@ -42,11 +43,15 @@ def is_clip_folder(folder: Path) -> bool:
         found = read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else None
     except TalosError:
         return False
-    return isinstance(found, dict) and found.get("model_type") == "clip"
+    return isinstance(found, dict) and found.get("model_type") == MODEL_TYPE
 
 
-def read_clip_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_clip_config(folder: Path, name: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     """``model_cfg`` and ``preprocess_cfg`` of open_clip for a folder of transformers' format.
+
+    Args:
+        folder: The folder.
+        name: What a tokenizer of its own is recorded as; not given: the folder's name.
 
     Raises:
         ModelError: its configuration is none, or open_clip has no such model.
@@ -81,7 +86,7 @@ def read_clip_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         "mlp_ratio": text.intermediate_size / text.hidden_size,
     }
     if text.vocab_size != BPE_TOKENS:
-        text_cfg["hf_tokenizer_name"] = folder.resolve().name
+        text_cfg["hf_tokenizer_name"] = name or folder.resolve().name
     model_cfg = {
         "embed_dim": config.projection_dim,
         "quick_gelu": _ACTIVATIONS[text.hidden_act],
@@ -142,7 +147,7 @@ def make_clip_config(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     width, text_width = vision.get("width", 768), text.get("width", 512)
     return {
         "architectures": ["CLIPModel"],
-        "model_type": "clip",
+        "model_type": MODEL_TYPE,
         "projection_dim": model["embed_dim"],
         "dtype": "float32",
         "text_config": {

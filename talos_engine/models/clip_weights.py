@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from talos_engine.artifacts.tensor_folder import read_index
 from talos_engine.errors import ModelError, first_line
 from talos_engine.hub import hub_problem
 from talos_engine.models.clip_transformers import from_transformers, is_transformers_state
-from talos_engine.models.weight_files import fit_state, read_state, unwrap
+from talos_engine.models.weight_files import INDEX, fit_state, read_state, unwrap
 
 _PREFERRED = (  # open_clip's own order
     "open_clip_model.safetensors",
@@ -25,8 +26,11 @@ _PREFERRED = (  # open_clip's own order
     "pytorch_model.pth",
     "model.pth",
 )
+_SAVED = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 HUB_WEIGHTS = tuple(name for name in _PREFERRED if not name.endswith(".json"))
 """What may be fetched from a repository, the first that is there."""
+SAVED_WEIGHTS = ("model*.safetensors", "pytorch_model.bin")
+"""The same of a repository of transformers' format."""
 _ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
 _NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}  # in OpenAI's own files
 
@@ -45,6 +49,23 @@ def folder_weights(folder: Path) -> Path:
         return found[0]
     what = f"several weights files, none named {_PREFERRED[0]}" if found else "no weights"
     raise ModelError(f"the folder {folder} has {what}")
+
+
+def saved_weights(folder: Path) -> Path:
+    """The file with the weights that ``CLIPModel.save_pretrained`` wrote, or the index of several.
+
+    Raises:
+        ModelError: there is none, or not all that it lists.
+        ArtifactError: the index is none.
+    """
+    for name in _SAVED:
+        path = folder / name
+        files = (
+            set(read_index(path).values()) if path.is_file() and name.endswith(INDEX) else {name}
+        )
+        if path.is_file() and all((folder / file).is_file() for file in files):
+            return path
+    raise ModelError(f"the folder {folder} has no weights")
 
 
 def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -27,6 +27,9 @@ class HubFolder:
             are fetched only where those before are not there.
         own_copy: How the user names a copy of their own.
         embedded: The embedded model that could do instead.
+        check: Raises where the configuration in a folder is of no such model; then no weights
+            are fetched.
+        settings: Files that are read with the configuration, where the repository has them.
     """
 
     repo: str
@@ -36,18 +39,21 @@ class HubFolder:
     weights: Sequence[str]
     own_copy: str
     embedded: str
+    check: Callable[[Path], object] = lambda folder: None
+    settings: Sequence[str] = ()
 
     def find(self) -> Path | None:
         """The folder in the cache that has configuration and weights; asks no network."""
+        folder = self._find_configured()
+        return folder if folder is not None and self.has_weights(folder) else None
+
+    def _find_configured(self) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
 
         config = None
         with suppress(ValueError):  # a name that is none
             config = try_to_load_from_cache(self.repo, self.config_file, revision=self.revision)
-        if not isinstance(config, str):
-            return None
-        folder = Path(config).parent
-        return folder if self.has_weights(folder) else None
+        return Path(config).parent if isinstance(config, str) else None
 
     def require(self) -> None:
         """Raise unless the folder is in the cache or the hub answers.
@@ -59,8 +65,29 @@ class HubFolder:
         if problem:
             raise self._missing(problem)
 
+    def configured(self) -> Path:
+        """The folder with the configuration; where it is not in the cache, no weights are fetched.
+
+        Raises:
+            ModelError: it cannot be had, or is of no such model.
+        """
+        folder = self._find_configured()
+        if folder is None or not all((folder / name).is_file() for name in self.settings):
+            problem = hub_problem()
+            if not problem:
+                folder = self._fetch(self.config_file, *self.settings)
+            elif folder is None:
+                raise self._missing(problem)
+        if not (folder / self.config_file).is_file():
+            raise ModelError(
+                f"the repository {self.repo} of the Hugging Face Hub has no {self.config_file}",
+                "models of open_clip are named hf-hub:OWNER/NAME, those of transformers OWNER/NAME",
+            )
+        self.check(folder)
+        return folder
+
     def locate(self) -> Path:
-        """The folder, downloaded where it is not in the cache.
+        """The folder, downloaded where it is not in the cache: the weights after the rest.
 
         Raises:
             ModelError: it cannot be had, or is no such model.
@@ -69,15 +96,13 @@ class HubFolder:
         if cached is not None:
             return cached
         self.require()
-        try:
-            folder = self._download()
-        except Exception as error:  # of huggingface_hub or the network below
-            raise self._missing(f"downloading failed: {first_line(error)}") from error
-        if not (folder / self.config_file).is_file():
-            raise ModelError(
-                f"the repository {self.repo} of the Hugging Face Hub has no {self.config_file}",
-                "models of open_clip are named hf-hub:OWNER/NAME, models of T5 OWNER/NAME",
-            )
+        self.configured()
+        first, *others = self.weights
+        folder = self._fetch(self.config_file, *TEXT_FILES, first)
+        for pattern in others:
+            if self.has_weights(folder):
+                break
+            self._fetch(pattern)
         if not self.has_weights(folder):
             raise ModelError(
                 f"the repository {self.repo} of the Hugging Face Hub has no weights that talos "
@@ -85,17 +110,15 @@ class HubFolder:
             )
         return folder
 
-    def _download(self) -> Path:
+    def _fetch(self, *patterns: str) -> Path:
         from huggingface_hub import snapshot_download
 
-        first, *others = self.weights
-        wanted = [self.config_file, *TEXT_FILES, first]
-        folder = Path(snapshot_download(self.repo, revision=self.revision, allow_patterns=wanted))
-        for pattern in others:
-            if self.has_weights(folder):
-                break
-            snapshot_download(self.repo, revision=self.revision, allow_patterns=[pattern])
-        return folder
+        wanted = list(patterns)
+        try:
+            found = snapshot_download(self.repo, revision=self.revision, allow_patterns=wanted)
+        except Exception as error:  # of huggingface_hub or the network below
+            raise self._missing(f"downloading failed: {first_line(error)}") from error
+        return Path(found)
 
     def _missing(self, reason: str) -> ModelError:
         at = "" if self.revision == NEWEST else f" at {self.revision}"
@@ -103,7 +126,7 @@ class HubFolder:
             f"the model {self.repo}{at} of the Hugging Face Hub is not on this machine, and "
             f"{reason}",
             f"three ways on: {self.own_copy}; a machine with network, or a copy of its cache "
-            f"({cache_folder()}); --model {self.embedded}, which ships with talos",
+            f"({cache_folder()}); --model {self.embedded}, shipped with talos",
         )
 
 

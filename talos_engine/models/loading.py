@@ -25,7 +25,8 @@ from talos_engine.artifacts import (
     recorded_evaluation,
 )
 from talos_engine.errors import MismatchError, ModelError, OptionError, UnknownNameError
-from talos_engine.models.names import CHECKPOINT, T5_NAMES, architecture_names
+from talos_engine.models.hub_models import hub_spec
+from talos_engine.models.names import CHECKPOINT, T5_NAMES, architecture_names, is_hub_id
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import (
     MODEL_FAMILIES,
@@ -47,9 +48,10 @@ def find_spec(
     Of a checkpoint of ours it is the model of its architecture, whose own weights are others.
 
     Args:
-        model: A catalog name, an architecture of open_clip, a folder of its format, or the path of
-            a checkpoint of ours; ``None`` takes what is recorded.
-        pretrained: Weights of an architecture of open_clip: a tag, a file, or ``TAG=FILE``.
+        model: A catalog name, an architecture of open_clip, a folder of its format, a repository
+            of the hub, or the path of a checkpoint of ours; ``None`` takes what is recorded.
+        pretrained: Weights of an architecture of open_clip: a tag, a file, or ``TAG=FILE``; of a
+            repository: a revision.
         recorded: The base that artifacts at hand record.
 
     Raises:
@@ -74,6 +76,8 @@ def find_spec(
         found = _folder_spec(Path(model), pretrained)
     elif model:
         found = _first(lambda family: family.named(model, pretrained))
+        if found is None and is_hub_id(model) and not Path(model).exists():
+            found = hub_spec(model, pretrained)
     if found is None:
         raise _unknown_model(model)
     return found
@@ -117,9 +121,9 @@ def _unknown_model(name: str) -> UnknownNameError:
     return UnknownNameError(
         f"there is no model named {name!r}",
         f"{guess}known: {', '.join(MODELS.names())}; architectures of open_clip such as ViT-B-32; "
-        f"{', '.join(T5_NAMES)}, a hub id such as google/flan-t5-base; hf-hub:OWNER/NAME of "
-        "open_clip; a checkpoint made by talos; "
-        "a folder of open_clip's format, or of transformers with a T5 model",
+        f"{', '.join(T5_NAMES)}; the hub id of a T5 such as google/flan-t5-base, or of a CLIP of "
+        "transformers; hf-hub:OWNER/NAME of open_clip; a checkpoint made by talos; "
+        "a folder of open_clip's format, or of transformers with a T5 or CLIP model",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 FILE, FOLDER, CHECKPOINT = "file", "folder", "checkpoint"
@@ -13,6 +14,12 @@ HUB_PREFIX = "hf-hub:"
 """Before the name of a repository with a model of open_clip, as that library has it."""
 T5_NAMES = {name: f"google-t5/{name}" for name in ("t5-small", "t5-base", "t5-large")}
 """Short names of repositories on the Hugging Face Hub."""
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a repository's on the Hugging Face Hub: ``OWNER/NAME``."""
+    return _HUB_ID.fullmatch(name) is not None
 
 
 def architecture_names() -> tuple[str, ...]:

@@ -211,6 +211,8 @@ class ModelFamily:
         from_folder: The model in such a folder.
         recorded: The model that an artifact records, with weights as ``--pretrained`` names them;
             ``None`` where it is not of this family.
+        model_type: What ``transformers`` calls such models in ``config.json``.
+        from_hub: The model of that type in a repository, by its name and a revision.
     """
 
     name: str
@@ -218,6 +220,8 @@ class ModelFamily:
     is_folder: Callable[[Path], bool]
     from_folder: Callable[[Path], ModelSpec]
     recorded: Callable[[BaseInfo, str | None], ModelSpec | None]
+    model_type: str
+    from_hub: Callable[[str, str], ModelSpec]
 
 
 MODEL_FAMILIES: Registry[ModelFamily] = Registry("model family", "talos_engine.models.families")

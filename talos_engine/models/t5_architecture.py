@@ -6,6 +6,7 @@ here before anything is built from it.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,15 @@ _SIZES = {  # defaults of the library, which leaves them out of files
     "relative_attention_max_distance": 128,
 }
 _LAYERS = ("num_layers", "num_decoder_layers")
+_WHOLE, _PIECES = "tokenizer.json", "spiece.model"
 _TOKENIZER_FILES = (
-    "tokenizer.json",
+    _WHOLE,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
-    "spiece.model",
+    _PIECES,
 )
+_PIECES_READERS = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
 _OTHER_FILES = ("generation_config.json",)
 
 
@@ -66,7 +69,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or kind != MODEL_TYPE:
         raise ModelError(
             f"{path} describes a model of type {kind!r}, which talos does not run",
-            "models of transformers must be of type 't5'; folders of open_clip have an "
+            "models of transformers must be of type 't5' or 'clip'; folders of open_clip have an "
             "open_clip_config.json, and its models on the Hub are named hf-hub:OWNER/NAME",
         )
     return dict(found)
@@ -177,6 +180,7 @@ def make_tokenizer(folder: Path | None, name: str) -> Any:
             f"the tokenizer of {name} lies in the folder that the model came from",
             "pass that folder with --model",
         )
+    _check_readers(folder)
     from transformers import AutoTokenizer
 
     try:
@@ -188,6 +192,29 @@ def make_tokenizer(folder: Path | None, name: str) -> Any:
             f"the tokenizer in {folder} cannot be read: {first_line(error)}",
             "save_pretrained of the model's tokenizer belongs into the same folder",
         ) from error
+
+
+def _check_readers(folder: Path) -> None:
+    """Raise where a tokenizer has only pieces and what reads them is missing.
+
+    ``transformers`` takes such a file for one of ``tiktoken`` then, and asks for that.
+    """
+    if (folder / _WHOLE).is_file() or not (folder / _PIECES).is_file():
+        return
+    missing = [package for module, package in _PIECES_READERS.items() if not _is_installed(module)]
+    if missing:
+        raise ModelError(
+            f"the tokenizer in {folder} is a {_PIECES}, which needs {' and '.join(missing)}",
+            f"pip install {' '.join(missing)}; or save_pretrained of the tokenizer, where these "
+            f"are, gives a {_WHOLE}, which needs neither",
+        )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it is part of
+        return False
 
 
 def companion_files(folder: Path) -> list[Path]:

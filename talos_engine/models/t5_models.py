@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from talos_engine.models.names import (
     FOLDER,
     FOLDER_PREFIX,
     T5_NAMES,
-    architecture_names,
+    is_hub_id,
 )
 from talos_engine.models.skeleton import Skeleton
 from talos_engine.models.spec import TEXTS, Backbone, BaseWeights, ModelSpec
@@ -47,22 +46,19 @@ TRAINING_DEFAULTS = {  # of the paper and its authors' code
         "early_stop": 5,
     }
 }
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def named_spec(name: str, pretrained: str | None) -> ModelSpec | None:
-    """The T5 model of a short name or hub id; ``None`` where the name is neither.
+    """The T5 model of a short name, or of a repository that has one; ``None`` for others.
 
     Args:
-        name: ``t5-small``, ``t5-base``, ``t5-large``, or ``OWNER/NAME``.
+        name: ``t5-small``, ``t5-base`` or ``t5-large``, or the name of that repository.
         pretrained: A commit, tag or branch of the repository; ``None`` takes the newest.
     """
     repo = T5_NAMES.get(name, name)
-    if not _HUB_ID.fullmatch(repo) or Path(name).exists():
+    if repo not in T5_NAMES.values() or Path(name).exists():
         return None
-    if repo.replace("/", "-") in architecture_names():  # ViT-B/32 is a model of open_clip
-        return None
-    return _hub_spec(repo, pretrained or NEWEST)
+    return hub_spec(repo, pretrained or NEWEST)
 
 
 def folder_spec(folder: Path) -> ModelSpec:
@@ -91,8 +87,8 @@ def recorded_spec(base: BaseInfo, pretrained: str | None) -> ModelSpec | None:
     if pretrained is not None and Path(pretrained).is_dir():
         folder = Path(pretrained)
         return make_spec(base.name, base.pretrained, lambda: folder, architecture=architecture)
-    if _HUB_ID.fullmatch(base.name) and base.pretrained != CHECKPOINT:
-        return _hub_spec(base.name, pretrained or base.pretrained, architecture)
+    if is_hub_id(base.name) and base.pretrained != CHECKPOINT:
+        return hub_spec(base.name, pretrained or base.pretrained, architecture)
 
     def locate() -> Path:
         came = "a checkpoint" if base.pretrained == CHECKPOINT else "a folder"
@@ -182,7 +178,14 @@ def write_companions(folder: Path, target: Path) -> None:
         shutil.copyfile(path, target / path.name)
 
 
-def _hub_spec(repo: str, revision: str, architecture: Mapping[str, Any] | None = None) -> ModelSpec:
+def hub_spec(repo: str, revision: str, architecture: Mapping[str, Any] | None = None) -> ModelSpec:
+    """The T5 model in a repository on the Hugging Face Hub; nothing is read of it yet.
+
+    Args:
+        repo: ``OWNER/NAME``.
+        revision: A commit, tag or branch.
+        architecture: Its configuration as recorded, where it is.
+    """
     place = _hub_folder(repo, revision)
     return make_spec(
         repo,
@@ -207,6 +210,7 @@ def _hub_folder(repo: str, revision: str) -> HubFolder:
         ("model*.safetensors", "pytorch_model*.bin"),  # pickles where there is nothing else
         "a folder that save_pretrained has written, with --model FOLDER",
         "tiny-t5",
+        read_config,
     )
 
 

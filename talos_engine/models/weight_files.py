@@ -13,7 +13,7 @@ from talos_engine.artifacts.tensors import is_finite
 from talos_engine.errors import ArtifactError, MismatchError
 from talos_engine.models.pickled_weights import read_pickled
 
-_INDEX = ".safetensors.index.json"
+INDEX = ".safetensors.index.json"
 _WRAPPERS = ("module.", "model.")  # of DataParallel, and of classes that hold a model
 
 
@@ -25,7 +25,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ArtifactError(f"there is no file {path}")
-    if path.name.endswith(_INDEX):
+    if path.name.endswith(INDEX):
         return _read_shards(path)
     with path.open("rb") as file:
         pickled = file.read(2) in (b"PK", b"\x80\x02")  # a zip of torch.save, or its old format

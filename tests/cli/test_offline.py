@@ -34,6 +34,11 @@ MISSING = {
     ("--model", "hf-hub:laion/some-clip", "--task", "digits"): ("--model FOLDER", "tiny-clip"),
     ("--model", "t5-small", "--task", "rte"): ("--model FOLDER", "--data", "tiny-t5"),
     ("--model", "google/flan-t5-base", "--task", "sums"): ("--model FOLDER", "tiny-t5"),
+    ("--model", "openai/clip-vit-base-patch32", "--task", "digits"): (
+        "CLIP, with --model FOLDER",
+        "tiny-clip",
+    ),
+    ("--model", "google/flan-t5-base", "--task", "rte"): ("--model FOLDER", "--data"),
     ("--model", "tiny-clip", "--task", "dtd"): ("--data",),
 }
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from talos_engine.data.source import SOURCE_KINDS, Source, SourceKind, Table, reading
 from talos_engine.errors import DataError
@@ -54,22 +55,54 @@ class HubSource(Source):
         where = f"hub dataset {self.repo}"
         hint = "a gated one needs hf auth login; your own copy can be given with --data PATH"
         with reading(where, hint), _offline_mode(offline):
-            if not offline:
-                datasets.enable_progress_bars()  # a download may take long
-            dataset = datasets.load_dataset(
-                self.repo,
-                self.config or None,
-                split=self.own_split(split),
-                revision=None if offline else self.revision or None,
-            )
+            if offline and self.revision:
+                dataset = self._open_pinned(where, self.own_split(split))
+            else:
+                if not offline:
+                    datasets.enable_progress_bars()  # a download may take long
+                dataset = datasets.load_dataset(
+                    self.repo,
+                    self.config or None,
+                    split=self.own_split(split),
+                    revision=self.revision or None,
+                )
         return Table(dataset, f"{where}, split {self.own_split(split)!r}", None)
+
+    def _open_pinned(self, where: str, split: str) -> Any:
+        """A split of the cached copy of the pinned revision.
+
+        ``load_dataset`` without network takes the newest copy, of whatever revision.
+        """
+        from datasets.packaged_modules.cache.cache import Cache
+
+        folders = {path.parent for path in self._copies()}
+        configs = sorted({folder.parts[-3] for folder in folders})
+        if len(configs) > 1:
+            raise DataError(
+                f"{where} lies in the cache with several configurations: {', '.join(configs)}",
+                "say which with config = in the task's file",
+            )
+        *root, name, config, version, revision = max(
+            folders, key=lambda folder: folder.stat().st_mtime
+        ).parts
+        return Cache(
+            cache_dir=str(Path(*root)),
+            repo_id=self.repo,
+            dataset_name=name.rpartition("___")[2],
+            config_name=config,
+            version=version,
+            hash=revision,
+        ).as_dataset(split=split)
 
     def available(self) -> bool:
         """Whether a prepared copy lies in the cache of ``datasets``."""
+        return next(self._copies(), None) is not None
+
+    def _copies(self) -> Iterator[Path]:
+        """Files of prepared copies in the cache: of the revision that is pinned, or of any."""
         owner, _, name = self.repo.rpartition("/")
         folder = cache_folder() / (f"{owner}___{name}" if owner else name)
-        copies = folder.glob(f"{self.config or '*'}/*/{self.revision or '*'}/*.arrow")
-        return next(copies, None) is not None
+        return folder.glob(f"{self.config or '*'}/*/{self.revision or '*'}/*.arrow")
 
     def _offline(self) -> bool:
         return is_offline() or not hub_answers()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -267,9 +269,52 @@ def test_what_the_hub_answers_is_told_with_a_way_on(monkeypatch: pytest.MonkeyPa
     assert "--data PATH" in caught.value.hint
 
 
-def test_a_pinned_revision_is_not_replaced_by_another_in_the_cache(cached_dtd: Path) -> None:
-    assert hub.HubSource("tanganke/dtd", revision="abc123").available()
+@pytest.mark.parametrize("newest", ["abc123", "bbb222"])
+def test_a_pinned_revision_is_not_replaced_by_another_in_the_cache(
+    cached_dtd: Path, newest: str
+) -> None:
+    add_revision(cached_dtd, "bbb222")
+    for place in cached_dtd.parent.iterdir():
+        age = 0 if place.name == newest else 1000
+        os.utime(place, (1e9 - age, 1e9 - age))
+    for revision, first in (("abc123", 0), ("bbb222", 19)):
+        pinned = hub.HubSource("tanganke/dtd", revision=revision)
+        assert pinned.available()
+        dataset = pinned.open("train").dataset
+        assert (len(dataset), dataset[0]["label"]) == (20, first), revision
+        assert (
+            len(
+                hub.HubSource(pinned.repo, revision=revision, train="train[:5]")
+                .open("train")
+                .dataset
+            )
+            == 5
+        )
     other = hub.HubSource("tanganke/dtd", revision="def456")
     assert not other.available()
     with pytest.raises(DataError, match="at def456"):
         other.open("train")
+
+
+def test_a_pinned_revision_in_two_configurations_asks_which(cached_dtd: Path) -> None:
+    shutil.copytree(cached_dtd, cached_dtd.parents[2] / "small" / "0.0.0" / "abc123")
+    with pytest.raises(DataError, match="several configurations: default, small"):
+        hub.HubSource("tanganke/dtd", revision="abc123").open("train")
+    chosen = hub.HubSource("tanganke/dtd", config="small", revision="abc123").open("train")
+    assert "small" in chosen.dataset.cache_files[0]["filename"]
+
+
+def add_revision(copy: Path, revision: str) -> None:
+    """Another prepared copy beside one, with its rows in opposite order."""
+    from datasets.arrow_writer import ArrowWriter
+
+    folder = Path(shutil.copytree(copy, copy.parent / revision))
+    for path in copy.glob("*.arrow"):
+        rows = datasets.Dataset.from_file(str(path)).cast_column(
+            "image", datasets.Image(decode=False)
+        )
+        (folder / path.name).unlink()
+        with ArrowWriter(path=str(folder / path.name), features=rows.features) as writer:
+            for row in reversed(list(rows)):
+                writer.write(row)
+            writer.finalize()

@@ -155,10 +155,11 @@ def online(cache: Path, tmp_path: Path, toy_folder: Path, monkeypatch: pytest.Mo
 def test_it_is_downloaded_once_and_no_second_weights_with_it(online: Hub) -> None:
     (online.source / "open_clip_pytorch_model.bin").write_bytes(b"a pickle that nobody needs")
     assert load_weights(NAME).info.pretrained == "main"
-    assert len(online.asked) == 1
+    assert [request[0] for request in online.asked] == ["open_clip_config.json"] * 2
+    assert len(online.asked[0]) == 1, "the configuration comes alone"
     assert not list(online.cache.glob("**/*.bin"))
     load_weights(NAME)
-    assert len(online.asked) == 1, "from the cache"
+    assert len(online.asked) == 2, "from the cache"
 
 
 def test_a_pickle_is_fetched_where_there_is_nothing_else(online: Hub) -> None:

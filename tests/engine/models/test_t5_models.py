@@ -40,7 +40,7 @@ def test_names_of_t5_and_of_open_clip_are_told_apart() -> None:
     for name, repo in T5_NAMES.items():
         spec = find_spec(name)
         assert (spec.name, spec.pretrained, spec.kind) == (repo, "main", TEXTS)
-    assert find_spec("google/flan-t5-base", "v1").pretrained == "v1"
+        assert find_spec(repo, "v1").pretrained == "v1"
     assert find_spec("ViT-B/32").kind == IMAGES
     for name in ("t5", "a/b/c", "", "../t5", "ViT-B/32"):
         assert named_spec(name, None) is None

@@ -41,6 +41,7 @@ def load_examples(source: Source, split: str, classes: ClassList) -> RawExamples
     if not len(usable):
         raise DataError(problem or f"{table.where} has no row", "there is nothing to learn from")
     run.report_skipped(classes.task, split, "labels", len(rows) - len(usable))
+    run.report_skipped(classes.task, split, "lines", table.broken)
     note_empty_classes(table.where, labels[usable], classes)
     feature = table.dataset.features[source.image]
     if not _holds_images(feature):

@@ -45,11 +45,15 @@ class ClassList:
 
         A number is taken as a label unless it is a class's name.
         """
+        stripped = name.strip()
+        if re.fullmatch(r"-[0-9.]+", stripped):  # without its punctuation it would be another one
+            return self.names.index(stripped) if stripped in self.names else BAD
         text = simplify(name)
         if text in known:
             return known[text]
-        if text.isascii() and text.isdigit() and int(text) < len(self.names):
-            return int(text)
+        number = re.fullmatch(r"([0-9]{1,9})(\.0*)?", stripped)
+        if number is not None and int(number[1]) < len(self.names):
+            return int(number[1])
         return BAD
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ class Table:
         folder: What paths of images are relative to; ``None`` where images are stored inside.
         listed: Whether the paths are the names found in that folder, not text from a file.
         rows: The rows that belong to the split; all of them where not given.
+        broken: How many lines of its files could not be read and are left out.
     """
 
     dataset: Any
@@ -31,6 +33,7 @@ class Table:
     folder: Path | None
     listed: bool = False
     rows: Sequence[int] | None = None
+    broken: int = 0
 
 
 class Source(ABC):
@@ -181,7 +184,9 @@ def reading(where: str, hint: str = "") -> Iterator[None]:
     bars = datasets.are_progress_bars_disabled()
     verbosity = datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # an error is told once: by us
+    propagated = logging.getLogger("datasets").propagate
+    datasets.logging.disable_propagation()
     try:
         yield
     except TalosError:
@@ -196,4 +201,5 @@ def reading(where: str, hint: str = "") -> Iterator[None]:
         raise DataError(f"{where} cannot be read: {told}", hint) from error
     finally:
         datasets.logging.set_verbosity(verbosity)
+        logging.getLogger("datasets").propagate = propagated
         (datasets.disable_progress_bars if bars else datasets.enable_progress_bars)()

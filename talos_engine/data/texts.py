@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +87,7 @@ def load_texts(source: Source, split: str, columns: TextColumns) -> TextExamples
         told = f"no row of {table.where} can be used" if problems else f"{table.where} has no row"
         raise DataError(told, "there is nothing to learn from")
     run.report_skipped(columns.task, split, "texts", problems)
+    run.report_skipped(columns.task, split, "lines", table.broken)
     return TextExamples(tuple(texts), tuple(choices), np.array(labels, dtype=np.int64))
 
 
@@ -160,9 +162,10 @@ def _position(
         stripped = [answer.strip() for answer in answers]
         if told in stripped:
             return stripped.index(told)
-    if not labels and told.isascii() and told.isdigit():
-        if int(told) < len(answers):
-            return int(told)
+    number = re.fullmatch(r"([0-9]{1,9})(\.0*)?", told)
+    if not labels and number is not None:
+        if int(number[1]) < len(answers):
+            return int(number[1])
         raise ValueError(f"has label {told}, outside its {len(answers)} answers")
     if not labels and isinstance(cell, bool):
         return int(cell)

@@ -103,6 +103,25 @@ def test_a_broken_image_is_named_or_counted(talos: Callable[..., Any], colours: 
     assert "left out" not in talos(*words, "--skip-bad", "--quiet").err
 
 
+def test_a_broken_line_is_all_that_is_told(
+    talos_process: Callable[..., Any], tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        row = json.dumps({"text": "t", "choices": ["a", "b"], "label": 1})
+        (tmp_path / f"{split}.jsonl").write_text(f'{row}\n{row}\n{{"text": \n{row}\n')
+    words = ("evaluate", "--model", "tiny-t5", "--task", "asked", "--data", ".", "--quiet")
+    done = talos_process(*words)
+    assert (done.code, done.out) == (1, "")
+    told, hint = done.err.splitlines()
+    assert (
+        told == "talos: train.jsonl, row 2 (line 3): it is not JSON: Expecting value, at column 9"
+    )
+    assert hint == "       --skip-bad leaves such rows out"
+    done = talos_process(*words, "--skip-bad", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)["data"] == {"skipped": {"asked": {"test_lines": 1}}}
+
+
 def test_data_that_nothing_looks_at_are_said_to_be_unused(
     talos: Callable[..., Any], toy_files: Any, colours: Path
 ) -> None:

@@ -197,6 +197,22 @@ def test_a_class_without_a_test_image_is_told(talos: Callable[..., Any], colours
     done = talos(*words)
     assert done.code == 0, done.err
     assert "test has no example of 1 of the 3 classes: blue" in done.plain_err
+    done = talos(*words, "--json", "--quiet")
+    assert json.loads(done.out)["data"] == {"empty_classes": {"colours": {"test": ["blue"]}}}
+
+
+def test_texts_that_a_model_cannot_take_whole_are_told(
+    talos: Callable[..., Any], t5_toys: Any, tmp_path: Path
+) -> None:
+    rows = [{"text": "t" * 100 * (number + 1), "label": "ab"[number % 2]} for number in range(4)]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ("evaluate", "--model", t5_toys.model(), "--task", "long", "--data", ".")
+    done = talos(*words)
+    assert done.code == 0, done.err
+    assert "3 of 4 test examples of task long have a text or an answer that is" in done.plain_err
+    done = talos(*words, "--json", "--quiet")
+    assert (json.loads(done.out)["data"], done.err) == ({"cut": {"long": {"test": 3}}}, "")
 
 
 @pytest.mark.parametrize("case", WRONG)

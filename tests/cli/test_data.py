@@ -67,6 +67,25 @@ def test_a_task_file_declares_a_task(talos: Callable[..., Any], colours: Path) -
     assert {name: task["n"] for name, task in tasks.items()} == {"colours": 5, "toy-a": 5}
 
 
+def test_declared_and_given_tasks_are_listed(talos: Callable[..., Any], colours: Path) -> None:
+    words = ("tasks", "--task-file", colours / "colours.toml")
+    done = talos(*words, "--data", f"own={colours / 'colours'}", "--json")
+    assert done.code == 0, done.err
+    declared, own = json.loads(done.out)["tasks"][-2:]
+    assert (declared["name"], declared["classes"], declared["available"]) == (
+        "colours", list(COLOURS), True
+    )  # fmt: skip
+    assert (own["name"], own["classes"]) == ("own", sorted(COLOURS))
+    assert "colours" in talos(*words).out.splitlines()[-1]
+    (colours / "colours.toml").write_text('nmae = "colours"')
+    done = talos(*words)
+    assert (done.code, done.out) == (1, "")
+    assert "unknown key 'nmae'" in done.plain_err
+    done = talos("tasks", "--data", colours / "colours")
+    assert done.code == 2
+    assert "say --data TASK=" in done.plain_err
+
+
 def test_options_may_stand_in_a_file(
     talos: Callable[..., Any], tmp_path: Path, colours: Path
 ) -> None:

@@ -151,8 +151,9 @@ def detect_source(path: Path, like: Source | None = None) -> Source:
         named = {"image": like.image, "label": like.label}
         for split in ("train", "test", "val"):  # a copy may have renamed the splits
             own = like.own_split(split)
-            if own and _has(path, own):
-                named[split] = own
+            found = next((name for name in (own, *_ALSO.get(own, ())) if _has(path, name)), None)
+            if own and found:
+                named[split] = found
     for kind in map(SOURCE_KINDS.get, SOURCE_KINDS.names()):
         if kind.local and kind.matches(path):
             fields = {field.name for field in dataclasses.fields(kind.make)}  # type: ignore[arg-type]
@@ -164,6 +165,10 @@ def detect_source(path: Path, like: Source | None = None) -> Source:
         "an image folder (train/CLASS/*.png, test/CLASS/*.png), a folder written by save_to_disk, "
         "or parquet, arrow, csv or jsonl files (train.csv, test.csv)",
     )
+
+
+_ALSO = {"validation": ("val",)}
+"""What copies call a split too, ImageNet's own layout among them."""
 
 
 def _has(folder: Path, split: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args
@@ -175,6 +175,7 @@ def command(
     precision: bool = True,
     draws: bool = True,
     writes: bool = True,
+    data: Sequence[str] = (),
     method_options: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator that gives a command the shared options and reports its errors.
@@ -187,6 +188,7 @@ def command(
         precision: Whether dtype is among them.
         draws: Whether seed is among them.
         writes: Whether it writes files, and so takes force.
+        data: Options that concern data which it takes though it computes nothing.
         method_options: Annotated types by name of the options that single methods take; the
             function gets them as one mapping ``method_options``, ``None`` being not given.
     """
@@ -211,16 +213,20 @@ def command(
                 default=None,
                 annotation=Annotated[str | None, _PRETRAINED],
             )
+        wanted = (*_COMPUTING.items(), *DATA_OPTIONS.items()) if computes else ()
+        for name, (kind, default, info) in (
+            *wanted,
+            *((each, DATA_OPTIONS[each]) for each in data),
+        ):
+            if (name == "dtype" and not precision) or (name == "seed" and not draws):
+                continue
+            added[name] = inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=default,
+                annotation=Annotated[kind, info],
+            )
         if computes:
-            for name, (kind, default, info) in (*_COMPUTING.items(), *DATA_OPTIONS.items()):
-                if (name == "dtype" and not precision) or (name == "seed" and not draws):
-                    continue
-                added[name] = inspect.Parameter(
-                    name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=default,
-                    annotation=Annotated[kind, info],
-                )
             added["dry_run"] = inspect.Parameter(
                 "dry_run",
                 inspect.Parameter.KEYWORD_ONLY,
@@ -234,9 +240,9 @@ def command(
         @functools.wraps(function)
         def run(**values: Any) -> None:
             values.pop("config")
-            data = {name: values.pop(name) for name in added if name in DATA_OPTIONS}
+            told = {name: values.pop(name) for name in added if name in DATA_OPTIONS}
             rest = {name: values.pop(name) for name in added if name not in DATA_OPTIONS}
-            shared = Shared(**rest, data=DataOptions(**data))
+            shared = Shared(**rest, data=DataOptions(**told))
             if chosen:
                 given = {name: values.pop(name) for name in chosen}
                 values["method_options"] = {

@@ -10,9 +10,12 @@ import typer
 from talos_cli.options import Shared, command
 
 
-@command(computes=False, writes=False)
+@command(computes=False, writes=False, data=("data", "task_file"))
 def tasks(*, shared: Shared) -> None:
-    """List the tasks: name, classes, examples, whether their data is here, where it comes from."""
+    """List the tasks: name, classes, examples, whether their data is here, where it comes from.
+
+    With --task-file and --data TASK=PATH also those that are declared or given there, checked.
+    """
     from talos_engine.data.finding import list_tasks
 
     found = list_tasks()

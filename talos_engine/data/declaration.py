@@ -24,6 +24,9 @@ A task with texts has, in place of ``templates`` and ``class_names``::
     choices = ["no", "yes"]                    # may have columns in braces too
     choices_column = "options"                 # or a column that lists each example's answers
     length_normalized = false                  # optional: rank by log-probability per token
+
+    [columns]                                  # optional: what copies call columns = their name
+    Question = "question"
 """
 
 from __future__ import annotations

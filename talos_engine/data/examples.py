@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from talos_engine.data.images import LazyImages
-from talos_engine.data.labels import BAD, ClassList, check_column, note_empty_classes, read_labels
+from talos_engine.data.labels import BAD, ClassList, check_column, empty_classes, read_labels
 from talos_engine.data.settings import current_data
 from talos_engine.data.source import Source, reading
 from talos_engine.data.spec import RawExamples
@@ -41,7 +41,9 @@ def load_examples(source: Source, split: str, classes: ClassList) -> RawExamples
     if not len(usable):
         raise DataError(problem or f"{table.where} has no row", "there is nothing to learn from")
     run.report_skipped(classes.task, split, "labels", len(rows) - len(usable))
-    note_empty_classes(table.where, labels[usable], classes)
+    run.report_skipped(classes.task, split, "lines", table.broken)
+    missing = empty_classes(labels[usable], classes)
+    run.report_empty_classes(classes.task, split, table.where, missing, len(classes.names))
     feature = table.dataset.features[source.image]
     if not _holds_images(feature):
         raise DataError(

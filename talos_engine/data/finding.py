@@ -12,7 +12,7 @@ from talos_engine.data.settings import DataRun, current_data
 from talos_engine.data.source import Source, detect_source
 from talos_engine.data.spec import EMBEDDED_TASKS, TEXTS, TaskSpec
 from talos_engine.data.text_task import plain_texts
-from talos_engine.errors import DataError, UnknownNameError
+from talos_engine.errors import DataError, OptionError, UnknownNameError
 from talos_engine.registry import unknown_name
 
 
@@ -47,11 +47,32 @@ def find_task(name: str, *, needs_data: bool = True) -> TaskSpec:
 
 
 def list_tasks() -> list[TaskSpec]:
-    """All tasks that ship with the package, by name; no data is read."""
-    embedded = set(EMBEDDED_TASKS.names())
-    return [
-        EMBEDDED_TASKS.get(name) if name in embedded else read_catalog(name).spec()
+    """All tasks that ship with the package, by name, then those that the run declares or gives.
+
+    Data is only read where it must say what its classes are.
+
+    Raises:
+        DataError: a task file declares no sound task, or data cannot be read.
+        OptionError: data is given without the name of a task.
+    """
+    run = current_data()
+    if run.settings.path is not None:
+        raise OptionError(
+            f"--data {run.settings.path} names no task", f"say --data TASK={run.settings.path}"
+        )
+    embedded, given = set(EMBEDDED_TASKS.names()), run.settings.paths
+    shipped = [
+        find_task(name, needs_data=False)
+        if name in given
+        else EMBEDDED_TASKS.get(name)
+        if name in embedded
+        else read_catalog(name).spec()
         for name in task_names()
+    ]
+    own = dict.fromkeys((*declared_tasks(run), *given))
+    return [
+        *shipped,
+        *(find_task(name, needs_data=False) for name in own if name not in task_names()),
     ]
 
 

@@ -45,11 +45,15 @@ class ClassList:
 
         A number is taken as a label unless it is a class's name.
         """
+        stripped = name.strip()
+        if re.fullmatch(r"-[0-9.]+", stripped):  # without its punctuation it would be another one
+            return self.names.index(stripped) if stripped in self.names else BAD
         text = simplify(name)
         if text in known:
             return known[text]
-        if text.isascii() and text.isdigit() and int(text) < len(self.names):
-            return int(text)
+        number = re.fullmatch(r"([0-9]{1,9})(\.0*)?", stripped)
+        if number is not None and int(number[1]) < len(self.names):
+            return int(number[1])
         return BAD
 
 
@@ -99,15 +103,10 @@ def read_labels(table: Table, column: str, classes: ClassList) -> tuple[NDArray[
     return found, _complain(table.where, int(bad[0]), described[int(bad[0])], classes)
 
 
-def note_empty_classes(where: str, labels: NDArray[np.int64], classes: ClassList) -> None:
-    """Say which classes have no example, if any: often a folder is missing."""
+def empty_classes(labels: NDArray[np.int64], classes: ClassList) -> list[str]:
+    """The classes that have no example among these labels."""
     seen = set(labels.tolist())
-    empty = [name for label, name in enumerate(classes.names) if label not in seen]
-    if empty:
-        shown = ", ".join(empty[:8]) + (", …" if len(empty) > 8 else "")
-        current_data().note(
-            f"{where} has no example of {len(empty)} of the {len(classes.names)} classes: {shown}"
-        )
+    return [name for label, name in enumerate(classes.names) if label not in seen]
 
 
 def read_class_names(source: Source) -> tuple[str, ...]:

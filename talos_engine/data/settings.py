@@ -7,7 +7,7 @@ know is collected on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -63,6 +63,8 @@ class DataRun:
         progress: Told while images are decoded.
         notes: Sentences that people should read.
         skipped: Rows left out, by task and by split and reason (``train_labels``, ``val_images``).
+        cut: How many examples are longer than the model takes, by task and split.
+        empty_classes: Classes without an example, by task and split.
         known: What was opened already, by what it is.
     """
 
@@ -70,6 +72,8 @@ class DataRun:
     progress: Progress = silent
     notes: list[str] = field(default_factory=list)
     skipped: dict[str, dict[str, int]] = field(default_factory=dict)
+    cut: dict[str, dict[str, int]] = field(default_factory=dict)
+    empty_classes: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     known: dict[Any, Any] = field(default_factory=dict)
     _used: set[str] = field(default_factory=set)
 
@@ -109,9 +113,38 @@ class DataRun:
         if count:
             self.skipped.setdefault(task, {})[f"{split}_{what}"] = count
 
+    def report_cut(self, task: str, split: str, count: int, total: int) -> None:
+        """Take note that of ``count`` of a split's examples the model sees only the beginning."""
+        if count:
+            self.cut.setdefault(task, {})[split] = count
+            self.note(
+                f"{count:,} of {total:,} {split} examples of task {task} have a text or an answer "
+                "that is longer than the model takes, and is cut"
+            )
+
+    def report_empty_classes(
+        self, task: str, split: str, where: str, empty: Sequence[str], classes: int
+    ) -> None:
+        """Take note that some classes have no example in a split: often a folder is missing.
+
+        Args:
+            task: Name of the task.
+            split: Name of the split.
+            where: The file or folder.
+            empty: Names of those classes.
+            classes: How many classes the task has.
+        """
+        if empty:
+            self.empty_classes.setdefault(task, {})[split] = list(empty)
+            shown = ", ".join(empty[:8]) + (", …" if len(empty) > 8 else "")
+            self.note(f"{where} has no example of {len(empty)} of the {classes} classes: {shown}")
+
     def report(self) -> dict[str, Any]:
-        """What belongs into a command's JSON: the counts of skipped rows, if any."""
-        return {"skipped": self.skipped} if self.skipped else {}
+        """What belongs into a command's JSON: what was skipped, cut or is missing, if anything."""
+        found = {
+            "skipped": self.skipped, "cut": self.cut, "empty_classes": self.empty_classes
+        }  # fmt: skip
+        return {name: counts for name, counts in found.items() if counts}
 
 
 _CURRENT: ContextVar[DataRun | None] = ContextVar("talos_data", default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ class Table:
         folder: What paths of images are relative to; ``None`` where images are stored inside.
         listed: Whether the paths are the names found in that folder, not text from a file.
         rows: The rows that belong to the split; all of them where not given.
+        broken: How many lines of its files could not be read and are left out.
     """
 
     dataset: Any
@@ -31,6 +33,7 @@ class Table:
     folder: Path | None
     listed: bool = False
     rows: Sequence[int] | None = None
+    broken: int = 0
 
 
 class Source(ABC):
@@ -148,8 +151,9 @@ def detect_source(path: Path, like: Source | None = None) -> Source:
         named = {"image": like.image, "label": like.label}
         for split in ("train", "test", "val"):  # a copy may have renamed the splits
             own = like.own_split(split)
-            if own and _has(path, own):
-                named[split] = own
+            found = next((name for name in (own, *_ALSO.get(own, ())) if _has(path, name)), None)
+            if own and found:
+                named[split] = found
     for kind in map(SOURCE_KINDS.get, SOURCE_KINDS.names()):
         if kind.local and kind.matches(path):
             fields = {field.name for field in dataclasses.fields(kind.make)}  # type: ignore[arg-type]
@@ -161,6 +165,10 @@ def detect_source(path: Path, like: Source | None = None) -> Source:
         "an image folder (train/CLASS/*.png, test/CLASS/*.png), a folder written by save_to_disk, "
         "or parquet, arrow, csv or jsonl files (train.csv, test.csv)",
     )
+
+
+_ALSO = {"validation": ("val",)}
+"""What copies call a split too, ImageNet's own layout among them."""
 
 
 def _has(folder: Path, split: str) -> bool:
@@ -181,7 +189,9 @@ def reading(where: str, hint: str = "") -> Iterator[None]:
     bars = datasets.are_progress_bars_disabled()
     verbosity = datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # an error is told once: by us
+    propagated = logging.getLogger("datasets").propagate
+    datasets.logging.disable_propagation()
     try:
         yield
     except TalosError:
@@ -196,4 +206,5 @@ def reading(where: str, hint: str = "") -> Iterator[None]:
         raise DataError(f"{where} cannot be read: {told}", hint) from error
     finally:
         datasets.logging.set_verbosity(verbosity)
+        logging.getLogger("datasets").propagate = propagated
         (datasets.disable_progress_bars if bars else datasets.enable_progress_bars)()

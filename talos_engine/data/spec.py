@@ -169,8 +169,6 @@ class TextExamples:
             problem = text_problem(text, choices)
             if not problem and classes not in (0, len(choices)):
                 problem = f"has {len(choices)} answers, the task has {classes}"
-            if not problem and classes and len(set(choices)) < len(choices):
-                problem = f"has the same answer twice: {', '.join(choices)}"
             if not problem and not 0 <= label < len(choices):
                 problem = f"has label {label}, outside its {len(choices)} answers"
             if problem:
@@ -196,6 +194,8 @@ def text_problem(text: str, choices: Sequence[str]) -> str:
         return f"has {len(choices)} answer, two are needed"
     if any(not choice.strip() for choice in choices):
         return "has an empty answer"
+    if len({choice.strip() for choice in choices}) < len(choices):
+        return f"has the same answer twice: {', '.join(choices)}"
     return ""
 
 

@@ -28,6 +28,7 @@ class TextDeclaration(Declaration):
         choices_column: Column that holds a list of answers.
         labels: What the source calls the answers; empty: their positions, or the answers.
         length_normalized: Whether an answer's score is its log-probability per token.
+        columns: What copies of the data call columns, and what they are called here.
     """
 
     text: TextTemplate = field(default_factory=lambda: parse_template("{text}", TEXT))
@@ -35,6 +36,7 @@ class TextDeclaration(Declaration):
     choices_column: str = ""
     labels: tuple[str, ...] = ()
     length_normalized: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def spec(self) -> TaskSpec:
         """The task; its source is opened only where its labels are the answers."""
@@ -43,7 +45,9 @@ class TextDeclaration(Declaration):
             self.source.require(self.name)
             answers = shared_answers(self.source, self.name)
             choices = tuple(TextTemplate.plain(answer) for answer in answers)
-        columns = TextColumns(self.name, self.text, choices, self.choices_column, self.labels)
+        columns = TextColumns(
+            self.name, self.text, choices, self.choices_column, self.labels, self.columns
+        )
         fixed = not self.choices_column and not any(choice.columns for choice in choices)
         return TaskSpec(
             class_names=tuple(choice.render({}) for choice in choices) if fixed else (),
@@ -95,6 +99,9 @@ def _make(common: Mapping[str, Any], own: Mapping[str, Any], where: str) -> Decl
         )
     if len(choices) == 1:
         raise DataError(f"{where}: 1 answer is too few, two are needed")
+    for name, called in values.get("columns", {}).items():
+        if not isinstance(called, str) or not called:
+            raise DataError(f"{where}: [columns] has {name} = {called!r}", "the name of a column")
     labels = values.get("labels", ())
     if choices and labels and len(labels) != len(choices):
         raise DataError(f"{where}: {len(labels)} labels for {len(choices)} choices")
@@ -108,6 +115,7 @@ TEXT_FORM = TaskForm(
         "choices_column": (str,),
         "labels": (list,),
         "length_normalized": (bool,),
+        "columns": (dict,),
     },
     _make,
 )

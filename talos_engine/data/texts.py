@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ class TextColumns:
         choices: The answers; empty where a column lists them.
         choices_column: Column, or a part of one, that lists the answers.
         labels: What the source calls the answers, in their order; may be empty.
+        renamed: What a source may call columns, and what they are called here.
     """
 
     task: str
@@ -36,6 +38,7 @@ class TextColumns:
     choices: tuple[TextTemplate, ...]
     choices_column: str
     labels: tuple[str, ...]
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,7 +62,7 @@ def load_texts(source: Source, split: str, columns: TextColumns) -> TextExamples
         DataError: a column is missing, or a row cannot be used; file and row are named.
     """
     source.require(columns.task)
-    table = source.open(split)
+    table = _rename(source.open(split), columns.renamed)
     for name in (*columns.names, source.label):
         check_column(table, name)
     rows = range(len(table.dataset)) if table.rows is None else table.rows
@@ -86,7 +89,15 @@ def load_texts(source: Source, split: str, columns: TextColumns) -> TextExamples
         told = f"no row of {table.where} can be used" if problems else f"{table.where} has no row"
         raise DataError(told, "there is nothing to learn from")
     run.report_skipped(columns.task, split, "texts", problems)
+    run.report_skipped(columns.task, split, "lines", table.broken)
     return TextExamples(tuple(texts), tuple(choices), np.array(labels, dtype=np.int64))
+
+
+def _rename(table: Table, names: Mapping[str, str]) -> Table:
+    """The table with columns called as here, where it has them under other names only."""
+    there = table.dataset.column_names
+    found = {old: new for old, new in names.items() if old in there and new not in there}
+    return replace(table, dataset=table.dataset.rename_columns(found)) if found else table
 
 
 def shared_answers(source: Source, task: str) -> tuple[str, ...]:
@@ -160,9 +171,10 @@ def _position(
         stripped = [answer.strip() for answer in answers]
         if told in stripped:
             return stripped.index(told)
-    if not labels and told.isascii() and told.isdigit():
-        if int(told) < len(answers):
-            return int(told)
+    number = re.fullmatch(r"([0-9]{1,9})(\.0*)?", told)
+    if not labels and number is not None:
+        if int(number[1]) < len(answers):
+            return int(number[1])
         raise ValueError(f"has label {told}, outside its {len(answers)} answers")
     if not labels and isinstance(cell, bool):
         return int(cell)

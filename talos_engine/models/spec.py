@@ -119,10 +119,21 @@ class Backbone(ABC):
         """
         raise OptionError(f"{self.weights.info.name} takes no images")
 
-    def encode_texts(self, texts: Sequence[str], choices: Sequence[Sequence[str]]) -> Tensor:  # noqa: ARG002
+    def encode_texts(
+        self,
+        texts: Sequence[str],  # noqa: ARG002
+        choices: Sequence[Sequence[str]],  # noqa: ARG002
+        note_cut: Callable[[int], None] | None = None,  # noqa: ARG002
+    ) -> Tensor:
         """Model inputs, int64 of shape (n, ...), for texts with the answers of each.
 
+        Args:
+            texts: What the model reads.
+            choices: The answers of each.
+            note_cut: Told how many of the examples are too long for the model and cut.
+
         Raises:
+            MismatchError: two answers of an example are the same for the model.
             OptionError: this kind of model takes no texts.
         """
         raise OptionError(f"{self.weights.info.name} takes no texts")

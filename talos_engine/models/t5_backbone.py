@@ -71,10 +71,24 @@ class T5Backbone(Backbone):
         )
         return made.eval()
 
-    def encode_texts(self, texts: Sequence[str], choices: Sequence[Sequence[str]]) -> Tensor:
+    def encode_texts(
+        self,
+        texts: Sequence[str],
+        choices: Sequence[Sequence[str]],
+        note_cut: Callable[[int], None] | None = None,
+    ) -> Tensor:
         """Packed token ids, int64 of shape (n, 1 + answers, length).
 
         Texts and answers are cut after 128 tokens; each ends with the end-of-sequence token.
+
+        Args:
+            texts: What the model reads.
+            choices: The answers of each.
+            note_cut: Told how many of the examples are cut.
+
+        Raises:
+            MismatchError: the tokenizer is not the model's, or two answers of an example are the
+                same tokens, cut as they are.
         """
         if self._tokenizer is None:
             self._tokenizer = self._make_tokenizer()
@@ -82,11 +96,54 @@ class T5Backbone(Backbone):
         answers = self._tokenize(list(known))
         questions = self._tokenize(list(texts))
         tokens = [[answers[known[answer]] for answer in each] for each in choices]
+        for number, each in enumerate(tokens):
+            self._check_different(texts[number], choices[number], each)
+        if note_cut is not None:
+            long = self._too_long(list(known), answers)
+            asked = self._too_long(list(texts), questions)
+            note_cut(
+                sum(
+                    text in asked or not long.isdisjoint(each)
+                    for text, each in zip(texts, choices, strict=True)
+                )
+            )
         return pack_examples(questions, tokens, self._pad)
 
-    def _tokenize(self, texts: list[str]) -> list[list[int]]:
-        found = self._tokenizer(texts, truncation=True, max_length=MAX_TOKENS, padding=False)
+    def _check_different(
+        self, text: str, choices: Sequence[str], tokens: Sequence[Sequence[int]]
+    ) -> None:
+        """Raise where the model would see two answers as one.
+
+        Raises:
+            MismatchError: it would.
+        """
+        seen: dict[tuple[int, ...], str] = {}
+        for choice, each in zip(choices, tokens, strict=True):
+            other = seen.setdefault(tuple(each), choice)
+            if other is not choice:
+                what = f"first {MAX_TOKENS} " if len(each) == MAX_TOKENS else ""
+                raise MismatchError(
+                    f"the answers {_shortened(other)} and {_shortened(choice)} to "
+                    f"{_shortened(text)} have the same {what}tokens: {self.weights.info.name} "
+                    "cannot tell them apart",
+                    "write answers that differ earlier, or leave the example out",
+                )
+
+    def _too_long(self, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> set[str]:
+        """Those of the texts that were cut; ``tokens`` is what was left of each."""
+        full = [text for text, each in zip(texts, tokens, strict=True) if len(each) == MAX_TOKENS]
+        if not full:
+            return set()
+        longer = self._tokens(full, MAX_TOKENS + 1)
+        return {text for text, each in zip(full, longer, strict=True) if len(each) > MAX_TOKENS}
+
+    def _tokens(self, texts: list[str], limit: int) -> list[list[int]]:
+        found = self._tokenizer(texts, truncation=True, max_length=limit, padding=False)
         tokens: list[list[int]] = found["input_ids"]
+        return tokens
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        tokens = self._tokens(texts, MAX_TOKENS)
         limit = self._network.shared.num_embeddings
         largest = max((max(each, default=0) for each in tokens), default=0)
         if largest >= limit:
@@ -159,6 +216,10 @@ def _fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def _describe(tensor: Tensor | None) -> str:
     return "nothing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")
 
 
 def _flat(choices: Sequence[Sequence[str]]) -> list[str]:

@@ -16,6 +16,7 @@ from talos_engine.artifacts import (
 )
 from talos_engine.data.images import LazyImages
 from talos_engine.data.prepared import prepare_images
+from talos_engine.data.settings import current_data
 from talos_engine.data.spec import TextExamples
 from talos_engine.data.splits import Split, find_task, load_split
 from talos_engine.device import Runtime, resolve_runtime
@@ -123,7 +124,11 @@ class Session:
         check_kind(split.task, split.examples.kind, self.weights.info.name, self.backbone.kind)
         if isinstance(split.examples, TextExamples):
             texts = split.examples
-            inputs = self.backbone.encode_texts(texts.texts, texts.choices)
+
+            def note_cut(count: int) -> None:
+                current_data().report_cut(split.task, split.name, count, len(split))
+
+            inputs = self.backbone.encode_texts(texts.texts, texts.choices, note_cut)
             return inputs, torch.from_numpy(split.labels)
         if isinstance(split.images, LazyImages):
             return prepare_images(split, self.backbone.image_transform())

@@ -68,6 +68,25 @@ def test_a_task_file_declares_a_task(talos: Callable[..., Any], colours: Path) -
     assert {name: task["n"] for name, task in tasks.items()} == {"colours": 5, "toy-a": 5}
 
 
+def test_declared_and_given_tasks_are_listed(talos: Callable[..., Any], colours: Path) -> None:
+    words = ("tasks", "--task-file", colours / "colours.toml")
+    done = talos(*words, "--data", f"own={colours / 'colours'}", "--json")
+    assert done.code == 0, done.err
+    declared, own = json.loads(done.out)["tasks"][-2:]
+    assert (declared["name"], declared["classes"], declared["available"]) == (
+        "colours", list(COLOURS), True
+    )  # fmt: skip
+    assert (own["name"], own["classes"]) == ("own", sorted(COLOURS))
+    assert "colours" in talos(*words).out.splitlines()[-1]
+    (colours / "colours.toml").write_text('nmae = "colours"')
+    done = talos(*words)
+    assert (done.code, done.out) == (1, "")
+    assert "unknown key 'nmae'" in done.plain_err
+    done = talos("tasks", "--data", colours / "colours")
+    assert done.code == 2
+    assert "say --data TASK=" in done.plain_err
+
+
 def test_options_may_stand_in_a_file(
     talos: Callable[..., Any], tmp_path: Path, colours: Path
 ) -> None:
@@ -109,6 +128,25 @@ def test_a_broken_image_is_named_or_counted(talos: Callable[..., Any], colours: 
     assert result["tasks"]["colours"]["n"] == 11
     assert "left out of task colours: test images 1" in done.plain_err
     assert "left out" not in talos(*words, "--skip-bad", "--quiet").err
+
+
+def test_a_broken_line_is_all_that_is_told(
+    talos_process: Callable[..., Any], tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        row = json.dumps({"text": "t", "choices": ["a", "b"], "label": 1})
+        (tmp_path / f"{split}.jsonl").write_text(f'{row}\n{row}\n{{"text": \n{row}\n')
+    words = ("evaluate", "--model", "tiny-t5", "--task", "asked", "--data", ".", "--quiet")
+    done = talos_process(*words)
+    assert (done.code, done.out) == (1, "")
+    told, hint = done.err.splitlines()
+    assert (
+        told == "talos: train.jsonl, row 2 (line 3): it is not JSON: Expecting value, at column 9"
+    )
+    assert hint == "       --skip-bad leaves such rows out"
+    done = talos_process(*words, "--skip-bad", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)["data"] == {"skipped": {"asked": {"test_lines": 1}}}
 
 
 def test_data_that_nothing_looks_at_are_said_to_be_unused(
@@ -186,6 +224,22 @@ def test_a_class_without_a_test_image_is_told(talos: Callable[..., Any], colours
     done = talos(*words)
     assert done.code == 0, done.err
     assert "test has no example of 1 of the 3 classes: blue" in done.plain_err
+    done = talos(*words, "--json", "--quiet")
+    assert json.loads(done.out)["data"] == {"empty_classes": {"colours": {"test": ["blue"]}}}
+
+
+def test_texts_that_a_model_cannot_take_whole_are_told(
+    talos: Callable[..., Any], t5_toys: Any, tmp_path: Path
+) -> None:
+    rows = [{"text": "t" * 100 * (number + 1), "label": "ab"[number % 2]} for number in range(4)]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ("evaluate", "--model", t5_toys.model(), "--task", "long", "--data", ".")
+    done = talos(*words)
+    assert done.code == 0, done.err
+    assert "3 of 4 test examples of task long have a text or an answer that is" in done.plain_err
+    done = talos(*words, "--json", "--quiet")
+    assert (json.loads(done.out)["data"], done.err) == ({"cut": {"long": {"test": 3}}}, "")
 
 
 @pytest.mark.parametrize("case", WRONG)

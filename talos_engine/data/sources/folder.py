@@ -74,7 +74,8 @@ class FolderSource(Source):
             raise DataError(
                 f"{self.path} has no folder {self.own_split(split)!r} for the {split} split: "
                 f"it has {found}",
-                "training and validation come from train/, the final numbers from test/",
+                "training and validation come from train/, the final numbers from test/; a task "
+                'file can name others, as [source] test = "val"',
             )
         return folder
 

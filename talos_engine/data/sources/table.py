@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from talos_engine.data.records import Records, is_uneven, read_records
+from talos_engine.data.settings import current_data
 from talos_engine.data.source import SOURCE_KINDS, Source, SourceKind, Table, reading
 from talos_engine.errors import DataError
 
@@ -20,6 +23,7 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".json": ("json", {}),
 }
 """What ``datasets`` calls the reader of files with this suffix, and its options."""
+_BY_RECORD = ("csv", "json")
 SPLIT_COLUMN = "split"
 
 
@@ -53,8 +57,6 @@ class TableSource(Source):
         Raises:
             DataError: there is none, or a file cannot be read.
         """
-        import datasets
-
         wanted = self.own_split(split)
         files = [self.path] if self.path.is_file() else find_files(self.path, wanted)
         if not files:
@@ -63,16 +65,11 @@ class TableSource(Source):
                 f"name it {wanted}.csv, .jsonl, .parquet or .arrow",
             )
         where = ", ".join(str(path) for path in files[:2]) + (", …" if len(files) > 2 else "")
-        reader, options = READERS[files[0].suffix.lower()]
-        with reading(where):
-            dataset = datasets.load_dataset(
-                reader,
-                data_files={"train": [str(path) for path in files]},
-                split="train",
-                **options,
-            )
+        dataset, broken = _read(files, where)
         rows = self._rows_of(dataset, split, wanted) if self.path.is_file() else None
-        return Table(dataset, where, files[0].parent, rows=rows)
+        if rows is None and broken:
+            rows = [row for row in range(len(dataset)) if row not in broken]
+        return Table(dataset, where, files[0].parent, rows=rows, broken=len(broken))
 
     def _rows_of(self, dataset: Any, split: str, wanted: str) -> list[int] | None:
         """The rows of a split in a file that may hold several; ``None`` for all."""
@@ -81,7 +78,7 @@ class TableSource(Source):
             rows = [row for row, name in enumerate(names) if name == wanted]
             if rows:
                 return rows
-            found = ", ".join(sorted({str(name) for name in names}))
+            found = ", ".join(sorted({str(name) for name in names if name is not None}))
             raise DataError(f"{self.path} has no row of the split {wanted!r}: it has {found}")
         if split == "train":
             return None
@@ -103,6 +100,43 @@ class TableSource(Source):
     def describe(self) -> str:
         """The file or folder."""
         return f"table {self.path}"
+
+
+def _read(files: Sequence[Path], where: str) -> tuple[Any, frozenset[int]]:
+    """The dataset in files of one format, and its rows that are broken lines left out.
+
+    Raises:
+        DataError: it cannot be read, or a line is broken.
+    """
+    reader, _ = READERS[files[0].suffix.lower()]
+    if reader not in _BY_RECORD:
+        return _read_fast(files, where), frozenset()
+    try:
+        dataset = _read_fast(files, where)
+        if not is_uneven(dataset):
+            return dataset, frozenset()
+    except DataError:
+        found = _read_slowly(files, where)
+        if found is None:
+            raise
+        return found.dataset, found.broken
+    found = _read_slowly(files, where)
+    return (dataset, frozenset()) if found is None else (found.dataset, found.broken)
+
+
+def _read_fast(files: Sequence[Path], where: str) -> Any:
+    import datasets
+
+    reader, options = READERS[files[0].suffix.lower()]
+    with reading(where):
+        return datasets.load_dataset(
+            reader, data_files={"train": [str(path) for path in files]}, split="train", **options
+        )
+
+
+def _read_slowly(files: Sequence[Path], where: str) -> Records | None:
+    with reading(where):
+        return read_records(files, skip_bad=current_data().settings.skip_bad)
 
 
 def find_files(folder: Path, split: str) -> list[Path]:

@@ -182,6 +182,41 @@ def test_a_task_that_must_be_fetched_by_hand_says_so() -> None:
     assert "--data story_cloze=PATH" in caught.value.hint
 
 
+def test_story_cloze_is_read_as_its_authors_send_it(
+    tmp_path: Path, using: Callable[..., Any]
+) -> None:
+    head = (
+        "InputStoryid,InputSentence1,InputSentence2,InputSentence3,InputSentence4,"
+        "RandomFifthSentenceQuiz1,RandomFifthSentenceQuiz2,AnswerRightEnding\n"
+    )
+    rows = "".join(
+        f'{number},One.,Two.,"Three, four.",Five.,Bad.,Good.,2\n' for number in range(40)
+    )
+    for name in ("validation", "test"):
+        (tmp_path / f"{name}.csv").write_text(head + rows)
+    using(paths={"story_cloze": tmp_path})
+    found = load_split(find_task("story_cloze"), "train").examples
+    assert isinstance(found, TextExamples)
+    assert found.texts[0].strip().startswith("One. Two. Three, four. Five.")
+    assert (found.choices[0], found.labels[0]) == (("Bad.", "Good."), 1)
+
+
+def test_imagenet_is_taken_in_its_own_layout(pets_folder: Path, using: Callable[..., Any]) -> None:
+    for split in ("train", "test"):
+        for number, name in enumerate(("cat", "dog", "guinea_pig")):
+            (pets_folder / split / name).rename(pets_folder / split / f"{number}")
+    (pets_folder / "test").rename(pets_folder / "val")
+    (pets_folder / "test").mkdir()
+    (pets_folder / "test" / "unlabelled.JPEG").write_bytes(b"")
+    using(paths={"imagenet": pets_folder})
+    assert load_split(find_task("imagenet"), "test").labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_sizes_are_known(name: str) -> None:
+    assert set(read_catalog(name).sizes) == {"train", "test"}
+
+
 @pytest.mark.network
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_hub_has_what_the_catalog_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,7 @@ def test_bad_rows_are_left_out_and_counted_if_wanted(
     found = load_examples(detect_source(path), "train", CLASSES)
     assert found.labels.tolist() == [0, 1, 1], "a number may stand for a label"
     assert found.images.rows.tolist() == [0, 2, 4]
-    assert run.report() == {"skipped": {"pets": {"train_labels": 2}}}
+    assert run.skipped == {"pets": {"train_labels": 2}}
     nothing = table(tmp_path / "none", "image,label\na,emu\n")
     with pytest.raises(DataError, match="emu"):
         load_examples(detect_source(nothing), "train", CLASSES)

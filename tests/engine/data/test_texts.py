@@ -90,6 +90,7 @@ def test_what_a_label_may_be(tmp_path: Path, gold: list[Any], keys: str) -> None
         ({"q": None}, "row 1: 'q' is empty"),
         ({"b": None}, "row 1: 'b' is empty"),
         ({"b": "  "}, "row 1 has an empty answer"),
+        ({"b": "nay "}, "row 1 has the same answer twice: nay, nay"),
     ],
 )
 def test_a_bad_row_is_named_or_skipped(

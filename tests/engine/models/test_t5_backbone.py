@@ -187,3 +187,21 @@ def test_weights_of_another_shape_are_refused(t5_toys: Any) -> None:
     less = {name: value for name, value in weights.tensors.items() if name != "shared.weight"}
     with pytest.raises(MismatchError, match=r"shared\.weight"):
         build_backbone(dataclasses.replace(weights, tensors=less))
+
+
+def test_texts_that_are_cut_are_counted(t5_toys: Any) -> None:
+    backbone = build_backbone(load_weights(t5_toys.model()))
+    counts: list[int] = []
+    texts = ("y" * (MAX_TOKENS - 1), "y" * MAX_TOKENS, "short", "z" * 300)  # one byte, one token
+    choices = (("a", "b"), ("a", "b"), ("a", "b" * 200), ("a", "b" * 200))
+    backbone.encode_texts(texts, choices, counts.append)
+    backbone.encode_texts(texts[:1], choices[:1], counts.append)
+    assert counts == [3, 0]
+
+
+def test_answers_that_are_equal_once_cut_are_refused(t5_toys: Any) -> None:
+    backbone = build_backbone(load_weights(t5_toys.model()))
+    long = "b" * (MAX_TOKENS - 1)
+    assert backbone.encode_texts(["q"], [(long, long[1:])]).shape == (1, 3, MAX_TOKENS)
+    with pytest.raises(MismatchError, match=r"to 'q' have the same first 128 tokens"):
+        backbone.encode_texts(["p", "q"], [("a", "b"), (long + "c", long + "d")])

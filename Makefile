@@ -31,7 +31,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/merging.py --only live
 	$(BIN)/python benchmarks/merging.py --only ties --size ViT-B-16
 	$(BIN)/python benchmarks/merging.py --only mergekit --size ViT-L-14
-	$(if $(MERGEKIT),$(BIN)/python benchmarks/mergekit_numbers.py --mergekit $(MERGEKIT))
+	$(if $(MERGEKIT),$(BIN)/python benchmarks/mergekit_numbers.py --mergekit $(MERGEKIT) --blocks 1 --words 4096)
 
 # The README's tables: every method, AdaMerging (table5) among them, three seeds. Some hours on 2 cores; it goes on where it stopped.
 table: $(STAMP)

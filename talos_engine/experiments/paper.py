@@ -55,7 +55,7 @@ class PaperTable:
     def number(self, row: str, place: int) -> float | None:
         """A cost, where the paper has it: the number at a place of a row."""
         found = self._rows.get(_ALIASES.get(row, row))
-        return float(found[place]) if isinstance(found, list) else None
+        return float(found[place]) if isinstance(found, list) and place < len(found) else None
 
 
 def beside(given: Mapping[str, Any]) -> tuple[PaperTable, str]:

@@ -42,13 +42,14 @@ def write_run(
     steps: Mapping[str, Step],
     states: StateFolder,
     results: Sequence[str],
+    done: Set[str] | None = None,
 ) -> None:
     """Write ``run.json`` from what is recorded of the steps.
 
     Raises:
         OutputError: it cannot be written.
     """
-    content = {**_describe_run(recipe, steps, states), "results": list(results)}
+    content = {**_describe_run(recipe, steps, states, done), "results": list(results)}
     write_json(folder / FILE, content, force=True)
 
 
@@ -71,8 +72,10 @@ def keep_record(
     return {"recipe": recipe.name, "record": name, **told}
 
 
-def _describe_run(recipe: Recipe, steps: Mapping[str, Step], states: StateFolder) -> dict[str, Any]:
-    done = done_steps(steps, states)
+def _describe_run(
+    recipe: Recipe, steps: Mapping[str, Step], states: StateFolder, done: Set[str] | None = None
+) -> dict[str, Any]:
+    done = done_steps(steps, states) if done is None else done
     return {
         "schema": SCHEMA,
         "engine": __version__,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from talos_engine.artifacts import atomic_write, reserve_output
 from talos_engine.configuration import check_at_least
 from talos_engine.errors import OutputError, RecipeError
 from talos_engine.experiments.expansion import Expansion, expand
-from talos_engine.experiments.planning import RunPlan, make_plan, only
+from talos_engine.experiments.planning import RunPlan, done_steps, make_plan, only
 from talos_engine.experiments.reading import read_recipe
 from talos_engine.experiments.recipe import Recipe
 from talos_engine.experiments.record import FILE, keep_record, write_run
@@ -141,17 +141,20 @@ def run(
         states = StateFolder(folder)
         _keep_recipe(folder, recipe)
 
-        def record() -> None:
+        def record(done: Set[str] | None = None) -> None:
             names = [plan.name for plan in prepared.expansion.results]
             there = [name for name in names if (folder / RESULTS / f"{name}.json").is_file()]
-            write_run(folder, recipe, prepared.expansion.steps, states, there)
+            write_run(folder, recipe, prepared.expansion.steps, states, there, done)
 
         def told(step: Step, outcome: Outcome | None) -> None:
+            if outcome is not None and outcome.state == DONE:
+                done.add(step.id)
             if outcome is not None and not outcome.skipped:
-                record()
+                record(done)
             observe(step, outcome)
 
-        record()
+        done = set(done_steps(prepared.expansion.steps, states))
+        record(done)
         scheduler = Scheduler(folder, states, launcher, request.jobs, request.keep_going, told)
         outcomes = scheduler.run(prepared.plan.steps)
         expansion = prepared.expansion

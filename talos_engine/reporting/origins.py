@@ -74,7 +74,7 @@ class Origins:
         if made is None:
             run = self.newest
             own = {name for step in run.steps if step.state == DONE for name in step.outputs}
-            if not sources or not sources <= own:
+            if path.stem not in run.results or not sources or not sources <= own:
                 return None
             ids = [step.id for step in run.steps if sources & set(step.outputs)]
             return Origin(

@@ -64,6 +64,7 @@ class RecordedRun:
     settings: Fields | None
     environment: Fields | None
     steps: Sequence[RunStep]
+    results: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -92,6 +93,7 @@ def read_recorded(path: Path) -> RecordedRun:
         fields.inner_or_none("settings"),
         fields.inner_or_none("environment"),
         [_step(step) for step in fields.objects("steps")],
+        tuple(fields.texts("results")),
     )
 
 

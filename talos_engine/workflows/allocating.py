@@ -53,7 +53,7 @@ def measure_allocator(job: TrainJob, calibration: Mapping[str, PhasePeak]) -> Al
 
 
 def measure_calibration(
-    rule: MaskEntry, context: MaskContext, sparsity: float
+    rule: MaskEntry, context: MaskContext, sparsity: float, asked: Mapping[str, object]
 ) -> dict[str, PhasePeak]:
     """What making a mask holds at most, beside model and data; empty where that cannot be had.
 
@@ -61,10 +61,11 @@ def measure_calibration(
         rule: Run with the few rounds or steps that take as much memory as all of them.
         context: Model and data.
         sparsity: Of the mask, which is thrown away.
+        asked: Options of the rule that were asked for; they win.
     """
     model, examples = context.load_model(), context.load_inputs()
     loaded = replace(context, load_model=lambda: model, load_inputs=lambda: examples)
     with watch_allocator(context.runtime.device) as watch:
         watch.enter(CALIBRATION)
-        rule.run(rule.configure(rule.brief), loaded).select(loaded, sparsity)
+        rule.run(rule.configure({**rule.brief, **asked}), loaded).select(loaded, sparsity)
     return watch.peaks

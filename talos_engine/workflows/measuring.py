@@ -228,13 +228,16 @@ def calibrate_mask(request: ProfileRequest, rule_name: str) -> CalibratedMask:
     )
     context = make_context(session, rule, asked)
     asked_of_rule = {"gradient_checkpointing": request.gradient_checkpointing or None}
-    config = rule.configure({it.name: asked_of_rule.get(it.name) for it in fields(rule.config)})
+    own = {it.name: asked_of_rule.get(it.name) for it in fields(rule.config)}
+    config = rule.configure(own)
     with PeakMemory(runtime.device) as memory:
         began = time.perf_counter()
         live = rule.run(config, context).select(context, request.sparsity)
         seconds = time.perf_counter() - began
     flags = {name: value.numpy() for name, value in live.items()}
-    allocator = measure_calibration(rule, context, request.sparsity)
+    allocator = measure_calibration(
+        rule, context, request.sparsity, {n: v for n, v in own.items() if v is not None}
+    )
     return CalibratedMask(flags, seconds, memory.peak_bytes, allocator)
 
 

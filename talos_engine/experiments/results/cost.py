@@ -49,7 +49,10 @@ def cost(config: Config, given: Given) -> dict[str, Any]:
             else:
                 cells[key] = missing("not measured", paper)
         rows.append({"label": method, "variables": {"method": method}, "cells": cells})
-    columns = [column(key, label, unit, _OURS.get(key, "lower")) for key, label, unit, _ in named]
+    columns = [
+        column(key, label, unit, None if key in _OF_MASKS else _OURS.get(key, "lower"))
+        for key, label, unit, _ in named
+    ]
     notes = [
         "memory is the process's resident set on a CPU, the device's by NVML on NVIDIA; the "
         "paper's numbers are of its GPUs: compare ratios between rows only",
@@ -65,6 +68,9 @@ def cost(config: Config, given: Given) -> dict[str, Any]:
         )
     return table(columns, rows, notes)
 
+
+_OF_MASKS = frozenset({"mask", "mask_memory"})
+"""Columns that are 0 without a mask, which is no merit."""
 
 _Read = Callable[[Any], float]
 

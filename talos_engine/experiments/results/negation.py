@@ -73,6 +73,8 @@ def negation(config: Config, given: Given) -> dict[str, Any]:
             cells["coef"] = summarize(chosen)
             count = float(sum(value == 0 for value in chosen))
             cells["only_zero"] = summarize([count], note=f"of {len(chosen)} negations")
+            if not any(chosen):  # the base, whose control nothing can beat
+                cells["target"]["ranked"] = cells["control"]["ranked"] = False
         rows.append({"label": method, "variables": {config.row: method}, "cells": cells})
     columns = [
         column("target", "target", better="lower"),
@@ -104,7 +106,7 @@ def _zero_shot(base: Record, tasks: list[str], config: Config, given: Given) -> 
         cells["control"] = _cell(
             [[(config.control, base)]], given.paper.share("zero-shot", "control")
         )
-    return {"label": "zero-shot", "variables": {}, "cells": cells}
+    return {"label": "zero-shot", "variables": {}, "cells": cells, "reference": True}
 
 
 RESULTS.register("negation")(ResultKind(("negated",), ("zero-shot", "search"), Config, negation))

@@ -149,6 +149,7 @@ def test_files_of_before_are_shown_with_a_warning_unless_they_are_of_the_newest_
         del content["made"]
     run_folder.results["curve"]["sources"] = ["artifacts/a.json"]
     run_folder.run["steps"][0]["outputs"] = ["artifacts/a.json"]
+    run_folder.run["results"] = ["curve"]
     document = read_run(run_folder.write())
     assert document.title == "Results in run"
     (told,) = remarks(document, "Task addition")
@@ -156,6 +157,9 @@ def test_files_of_before_are_shown_with_a_warning_unless_they_are_of_the_newest_
     assert "is not recorded" in told.text
     (told,) = remarks(document, "Choosing α")
     assert told.text.startswith("Made by the recipe table1-tiny")
+    run_folder.run["results"] = []  # of an earlier recipe whose steps this one has too
+    (told,) = remarks(read_run(run_folder.write()), "Choosing α")
+    assert "is not recorded" in told.text
 
 
 @pytest.mark.parametrize("record", ["records/none.json", "../run.json", 3])

@@ -39,6 +39,21 @@ def test_by_hand(compute: Any, models: Any, source: Any) -> None:
     assert [column["better"] for column in result["columns"][:2]] == ["lower", "higher"]
 
 
+def test_what_is_the_base_is_not_ranked(compute: Any, models: Any, source: Any) -> None:
+    files = [negated(models, name, 0, "a", 10, 60) for name in ("none", "some")]
+    search = [
+        source({"coef": coef}, method=name, seed=0, task="a")
+        for name, coef in (("none", 0), ("some", 0.5))
+    ]
+    base = models({}, (None, {"a": (50, 100), "c": (64, 100)}))
+    given = {"negated": files, "zero-shot": [base], "search": search}
+    zero, none, some = compute("negation", given, {"control": "c"})["rows"]
+    assert zero["reference"] is True
+    for key in ("target", "control"):
+        assert none["cells"][key]["ranked"] is False
+        assert "ranked" not in some["cells"][key]
+
+
 def test_a_seed_that_lacks_a_task_is_left_out_and_said_to_be(compute: Any, models: Any) -> None:
     files = [
         negated(models, "x", 0, "a", 10, 60), negated(models, "x", 0, "b", 30, 50),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 from collections.abc import Callable
@@ -95,11 +96,17 @@ BROKEN = {
     "a list": ("train.jsonl", f"{GOOD}\n{GOOD}\n[1]\n{GOOD}", "row 2 (line 3): it is no record"),
     "not UTF-8": ("train.jsonl", f"{GOOD}\n{GOOD}\n".encode() + b'{"image": "\xff", "label": 1}\n' + GOOD.encode(), "row 2 (line 3): it is not UTF-8"),
     "half a pair": ("train.jsonl", f'{GOOD}\n{GOOD}\n{{"image": "\\ud800"}}\n{GOOD}', "row 2 (line 3): it is not UTF-8"),
-    "in a list": ("train.json", f"[{GOOD}, {GOOD}, 3, {GOOD}]", "row 2 (line 1): it is no record"),
+    "in a list": ("train.json", f"[{GOOD}, {GOOD}, 3, {GOOD}]", "row 2: it is no record"),
+    "in a list over lines": ("train.json", f"\n [{GOOD},\n{GOOD},\n3,\n{GOOD}]", "row 2: it is no record"),
+    "half a pair in a list": ("train.json", f'[{{"image": "a.png", "label": "dog"}}, {GOOD}, {{"image": "\\ud800"}}, {GOOD}]', "row 2: it is not UTF-8"),
     "behind a mark": ("train.jsonl", f"\ufeff{GOOD}\n{GOOD}\n]\n{GOOD}", "row 2 (line 3): it is not JSON"),
     "too many fields": ("train.csv", f"{HEAD}\na.png,1\n\na.png,1\na.png,1,2\na.png,1\n", "row 2 (line 6): it has 3 fields, the header has 2"),
     "in the first row": ("train.csv", f"{HEAD}a.png,1,2\na.png,1\na.png,1\na.png,1\n", "row 0 (line 2): it has 3 fields"),
     "after lines in a cell": ("train.csv", f'{HEAD}"a\n.png",1\na.png,1\na.png,1,2\na.png,1\n', "row 2 (line 5): it has 3 fields"),
+    "after a long cell": ("train.csv", f"image,label,text\na.png,1,{'x' * 140_000}\na.png,1\nb,1,2,3\na.png,1\n", "row 2 (line 4): it has 4 fields"),
+    "after half a quotation": ("train.csv", f'{HEAD}"a"b.png,1\na.png,1\nb,1,2\na.png,1\n', "row 2 (line 4): it has 3 fields"),
+    "short of a row's name": ("train.csv", f"{HEAD}r1,a.png,1\nr2,a.png,1\nr3,1\nr4,a.png,1\n", "row 2 (line 4): it has 2 fields, most have 3"),
+    "first, and short": ("train.csv", f"{HEAD}3,1\n1,a.png,1\n2,a.png,1\n4,a.png,1\n", "row 0 (line 2): it has 2 fields, most have 3"),
     "bytes in CSV": ("train.csv", HEAD.encode() + b"a.png,1\na.png,1\n\xff.png,1\na.png,1\n", "row 2 (line 4): it is not UTF-8"),
 }  # fmt: skip
 
@@ -148,6 +155,30 @@ def test_a_quotation_mark_that_never_closes_cannot_be_skipped(
     using(skip_bad=True)
     with pytest.raises(DataError, match=r"train.csv, line 3: a quotation mark"):
         pets(path)
+
+
+def test_a_list_in_json_begins_where_it_likes(tmp_path: Path) -> None:
+    rows = [{"image": "a.png", "label": label} for label in (1, "cat", 1.0)]
+    assert pets(write(tmp_path / "train.json", "\n\n" + json.dumps(rows, indent=1))) == [1, 0, 1]
+
+
+def test_csv_is_read_as_leniently_as_elsewhere(tmp_path: Path) -> None:
+    rows = f'"a"b.png,1,{"x" * 140_000}\nb.png,dog,y\nc "d.png,0\n'
+    names = "".join(f"{number},{line}\n" for number, line in enumerate(rows.splitlines()))
+    limit = csv.field_size_limit()
+    # names of rows make it uneven, so that it is read by record
+    path = write(tmp_path / "train.csv", f"image,label,text\n{names.replace('.png,0', '.png,0,z')}")
+    assert pets(path) == [1, 1, 0]
+    found = load_examples(detect_source(path), "train", CLASSES).images
+    assert [row["image"]["path"] for row in found.table] == ["ab.png", "b.png", 'c "d.png']  # type: ignore[union-attr]
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+@pytest.mark.parametrize("last", ['"b.png,1', 'b.png,"1', '"b.png""', 'b.png,1\n"c'])
+def test_a_mark_left_open_at_the_very_end(tmp_path: Path, last: str, end: str) -> None:
+    with pytest.raises(DataError, match=r"train.csv, line \d: a quotation mark"):
+        pets(write(tmp_path / "train.csv", f"{HEAD}a.png,1\n{last}{end}"))
 
 
 def test_nothing_is_left_of_a_file_without_a_sound_line(

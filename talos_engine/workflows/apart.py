@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from talos_engine.data.settings import DataSettings, current_data, use_data
@@ -51,6 +53,7 @@ def run_apart(what: str, work: Callable[..., Any], *arguments: Any) -> Any:
 def _worker(
     sender: Connection, data: DataSettings, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         with use_data(data):
             sender.send(work(*arguments))
@@ -58,6 +61,14 @@ def _worker(
         sender.send(as_talos_error(error))
     finally:
         sender.close()
+
+
+def _end_with_parent() -> None:
+    """End this process where the one that waits for it was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def as_talos_error(error: Exception) -> TalosError:

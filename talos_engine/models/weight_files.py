@@ -28,7 +28,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if path.name.endswith(INDEX):
         return _read_shards(path)
     with path.open("rb") as file:
-        pickled = file.read(2) in (b"PK", b"\x80\x02")  # a zip of torch.save, or its old format
+        start = file.read(9)  # of safetensors: the header's length, of any bytes, then its brace
+    # a zip of torch.save, or its old format
+    pickled = start[:2] in (b"PK", b"\x80\x02") and start[8:] != b"{"
     if pickled:
         return read_pickled(path)
     if inspect_kind(path) == "checkpoint":

@@ -1,0 +1,29 @@
+"""Weights files of any library: which format they have, and what no model can take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from talos_engine.models.weight_files import read_state
+
+
+@pytest.mark.parametrize(("length", "start"), [(640, b"\x80\x02"), (19280, b"PK")])
+def test_safetensors_whose_length_looks_like_a_pickle(
+    tmp_path: Path, length: int, start: bytes
+) -> None:
+    tensor = torch.arange(3.0)
+    header = b'{"w": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}}'.ljust(length)
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + header + tensor.numpy().tobytes())
+    assert path.read_bytes().startswith(start)
+    assert read_state(path)["w"].equal(tensor)
+
+
+@pytest.mark.parametrize("new", [False, True])
+def test_both_formats_of_torch_are_pickles(tmp_path: Path, new: bool) -> None:
+    path = tmp_path / "x.safetensors"
+    torch.save({"w": torch.arange(3.0)}, path, _use_new_zipfile_serialization=new)
+    assert read_state(path)["w"].equal(torch.arange(3.0))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
+from talos_engine.errors import ArtifactError
 from talos_engine.models.weight_files import read_state
 
 
@@ -27,3 +29,22 @@ def test_both_formats_of_torch_are_pickles(tmp_path: Path, new: bool) -> None:
     path = tmp_path / "x.safetensors"
     torch.save({"w": torch.arange(3.0)}, path, _use_new_zipfile_serialization=new)
     assert read_state(path)["w"].equal(torch.arange(3.0))
+
+
+@pytest.mark.parametrize("kind", ["sparse", "csr", "nested", "meta"])
+def test_what_is_no_plain_tensor_is_named(tmp_path: Path, kind: str) -> None:
+    plain = torch.eye(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that torch may still change these
+        odd = {
+            "sparse": plain.to_sparse,
+            "csr": plain.to_sparse_csr,
+            "nested": lambda: torch.nested.nested_tensor([plain]),
+            "meta": lambda: plain.to("meta"),
+        }[kind]()
+        torch.save({"a": plain, "odd.weight": odd}, tmp_path / "x.pt")
+        with pytest.raises(
+            ArtifactError, match=r"x\.pt: 'odd\.weight' is no plain tensor"
+        ) as caught:
+            read_state(tmp_path / "x.pt")
+    assert "dense, on the CPU" in caught.value.hint

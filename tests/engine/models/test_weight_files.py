@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from talos_engine.errors import ArtifactError
-from talos_engine.models.weight_files import read_state
+from talos_engine.errors import ArtifactError, MismatchError
+from talos_engine.models.loading import load_weights
+from talos_engine.models.weight_files import fit_state, read_state
 
 
 @pytest.mark.parametrize(("length", "start"), [(640, b"\x80\x02"), (19280, b"PK")])
@@ -48,3 +52,17 @@ def test_what_is_no_plain_tensor_is_named(tmp_path: Path, kind: str) -> None:
         ) as caught:
             read_state(tmp_path / "x.pt")
     assert "dense, on the CPU" in caught.value.hint
+
+
+def test_numbers_too_large_for_the_models_dtype_are_refused(tmp_path: Path, t5_toys: Any) -> None:
+    found = {"w": torch.tensor([1.0, 1e300], dtype=torch.float64)}
+    with pytest.raises(MismatchError, match=r"x: 'w' holds numbers too large for torch\.float32"):
+        fit_state(Path("x"), found, {"w": torch.zeros(2)})
+    fitted = fit_state(Path("x"), found, {"w": torch.zeros(2, dtype=torch.float64)})
+    assert fitted["w"].equal(found["w"])
+    own = Path(shutil.copytree(t5_toys.model(), tmp_path / "own"))
+    state = load_file(own / "model.safetensors")
+    state["shared.weight"] = state["shared.weight"].double().fill_(1e300)
+    save_file(state, own / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MismatchError, match=r"own: 'shared\.weight' holds numbers too large"):
+        load_weights(str(own))

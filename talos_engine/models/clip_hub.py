@@ -99,7 +99,7 @@ def saved_spec(repo: str, revision: str, recorded: Mapping[str, Any] | None = No
         "a folder that save_pretrained has written, with --model FOLDER",
         "tiny-clip",
         lambda folder: check_config(read(folder), repo),
-        (PREPROCESSING_FILE,),
+        {PREPROCESSING_FILE: "images are prepared with the mean and std of OpenAI's CLIP"},
     )
     return make_spec(
         repo,

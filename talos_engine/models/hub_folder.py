@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from talos_engine.errors import ModelError, first_line
@@ -29,7 +31,8 @@ class HubFolder:
         embedded: The embedded model that could do instead.
         check: Raises where the configuration in a folder is of no such model; then no weights
             are fetched.
-        settings: Files that are read with the configuration, where the repository has them.
+        settings: Files that are read with the configuration, where the repository has them, each
+            with what happens without it.
     """
 
     repo: str
@@ -40,7 +43,7 @@ class HubFolder:
     own_copy: str
     embedded: str
     check: Callable[[Path], object] = lambda folder: None
-    settings: Sequence[str] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def find(self) -> Path | None:
         """The folder in the cache that has configuration and weights; asks no network."""
@@ -68,23 +71,54 @@ class HubFolder:
     def configured(self) -> Path:
         """The folder with the configuration; where it is not in the cache, no weights are fetched.
 
+        Settings that it lacks are asked for at its own commit, until it is known whether they
+        exist. Where that cannot be known, a model with weights is taken as it is, with a note.
+
         Raises:
             ModelError: it cannot be had, or is of no such model.
         """
         folder = self._find_configured()
-        if folder is None or not all((folder / name).is_file() for name in self.settings):
+        if folder is None:
             problem = hub_problem()
-            if not problem:
-                folder = self._fetch(self.config_file, *self.settings)
-            elif folder is None:
+            if problem:
                 raise self._missing(problem)
+            folder = self._fetch(self.config_file)
         if not (folder / self.config_file).is_file():
             raise ModelError(
                 f"the repository {self.repo} of the Hugging Face Hub has no {self.config_file}",
                 "models of open_clip are named hf-hub:OWNER/NAME, those of transformers OWNER/NAME",
             )
+        for name, without in self.settings.items():
+            problem = self._ask_for(name, folder)
+            if problem:
+                if not hub_problem() and not self.has_weights(folder):
+                    raise self._missing(problem)
+                tell_once(
+                    f"note: whether the repository {self.repo} has a {name} is not known, since "
+                    f"it is not in the cache and {problem}; {without}"
+                )
         self.check(folder)
         return folder
+
+    def _ask_for(self, name: str, folder: Path) -> str:
+        """Have a file of a cached folder's commit, or know that there is none; else why not."""
+        from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        commit = folder.name
+        known = try_to_load_from_cache(self.repo, name, revision=commit)
+        if isinstance(known, str) or known is _CACHED_NO_EXIST:
+            return ""
+        problem = hub_problem()
+        if problem:
+            return problem
+        try:
+            hf_hub_download(self.repo, name, revision=commit)  # remembers also that there is none
+        except Exception as error:  # of huggingface_hub or the network below
+            absent = isinstance(error, EntryNotFoundError)
+            if not absent or isinstance(error, LocalEntryNotFoundError):
+                return f"downloading failed: {first_line(error)}"
+        return ""
 
     def locate(self) -> Path:
         """The folder, downloaded where it is not in the cache: the weights after the rest.
@@ -135,3 +169,9 @@ def cache_folder() -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
+
+
+@cache
+def tell_once(note: str) -> None:
+    """Log a warning, on stderr unless the program has loggers, the first time it is given."""
+    logging.getLogger(__name__).warning("%s", note)

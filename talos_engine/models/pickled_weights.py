@@ -19,7 +19,7 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     """The state dict in a ``torch.save`` file; code in it never runs.
 
     Raises:
-        ArtifactError: it holds anything but tensors.
+        ArtifactError: it holds anything but tensors, or one that is sparse, nested or without data.
         CorruptFileError: it is damaged.
     """
     try:
@@ -49,6 +49,9 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
     ):
         raise ArtifactError(f"{path} holds no state dict")
+    for name, value in found.items():
+        if value.is_nested or value.layout is not torch.strided or value.device.type != "cpu":
+            raise ArtifactError(f"{path}: {name!r} is no plain tensor", "save it dense, on the CPU")
     return dict(found)
 
 

@@ -12,6 +12,7 @@ from talos_engine.artifacts.tensor_folder import read_index
 from talos_engine.artifacts.tensors import is_finite
 from talos_engine.errors import MismatchError, ModelError
 from talos_engine.models.pickled_weights import read_pickled
+from talos_engine.models.weight_files import cast_state
 
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
@@ -70,7 +71,7 @@ def read_weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tens
     Raises:
         ArtifactError: a file cannot be read as weights.
         MismatchError: names, shapes or kinds are not the model's, copies of tied weights differ,
-            or a value is not finite.
+            or a value is not finite in the model's dtype.
         ModelError: a file is missing.
     """
     found: dict[str, Tensor] = {}
@@ -95,7 +96,7 @@ def read_weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tens
             )
         if not is_finite(here):
             raise MismatchError(f"the weights in {folder}: {name!r} holds NaN or infinity")
-    return {name: found[name].to(value.dtype).contiguous() for name, value in expected.items()}
+    return cast_state(f"the weights in {folder}", found, expected)
 
 
 def adopt(

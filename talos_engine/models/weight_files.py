@@ -28,7 +28,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if path.name.endswith(INDEX):
         return _read_shards(path)
     with path.open("rb") as file:
-        pickled = file.read(2) in (b"PK", b"\x80\x02")  # a zip of torch.save, or its old format
+        start = file.read(9)  # of safetensors: the header's length, of any bytes, then its brace
+    # a zip of torch.save, or its old format
+    pickled = start[:2] in (b"PK", b"\x80\x02") and start[8:] != b"{"
     if pickled:
         return read_pickled(path)
     if inspect_kind(path) == "checkpoint":
@@ -76,7 +78,8 @@ def fit_state(
         expected: The model's ``state_dict``; values may live on the meta device.
 
     Raises:
-        MismatchError: names, shapes or kinds are not the model's, or a value is not finite.
+        MismatchError: names, shapes or kinds are not the model's, or a value is not finite in the
+            model's dtype.
     """
     for name in sorted(expected.keys() | found.keys()):
         told = f"{path} does not fit the architecture at {name!r}: "
@@ -91,4 +94,24 @@ def fit_state(
             )
         if not is_finite(here):
             raise MismatchError(f"{path}: {name!r} holds NaN or infinity")
-    return {name: found[name].to(value.dtype).contiguous() for name, value in expected.items()}
+    return cast_state(str(path), found, expected)
+
+
+def cast_state(
+    place: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Finite tensors in the dtypes of a model's.
+
+    Args:
+        place: Where they are from, for messages.
+        found: Has the names of ``expected``.
+        expected: The model's ``state_dict``; values may live on the meta device.
+
+    Raises:
+        MismatchError: a value is too large for its dtype.
+    """
+    cast = {name: found[name].to(value.dtype).contiguous() for name, value in expected.items()}
+    for name, value in cast.items():
+        if value.dtype != found[name].dtype and not is_finite(value):
+            raise MismatchError(f"{place}: {name!r} holds numbers too large for {value.dtype}")
+    return cast

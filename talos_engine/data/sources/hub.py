@@ -7,6 +7,7 @@ again and again. No code from the hub is ever run: ``datasets`` no longer has an
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from talos_engine.data.source import SOURCE_KINDS, Source, SourceKind, Table, re
 from talos_engine.errors import DataError
 from talos_engine.hub import hub_answers, hub_problem, is_offline
 
+_FULL_COMMIT = re.compile("[0-9a-f]{40}")
+
 
 @dataclass(frozen=True)
 class HubSource(Source):
@@ -25,7 +28,8 @@ class HubSource(Source):
     Args:
         repo: ``OWNER/NAME``.
         config: Name of its configuration; empty for the default one.
-        revision: Commit or tag to pin; empty for the newest.
+        revision: The full commit to pin; empty for the newest. A tag or the beginning of a commit
+            does only with network: copies in the cache have the full commit's name.
         image: Column of the images.
         label: Column of the labels.
         train: The hub's name of the training split.
@@ -115,10 +119,16 @@ class HubSource(Source):
         if not reason:
             return
         pinned = f" at {self.revision}" if self.revision else ""
+        named = ""
+        if self.revision and not _FULL_COMMIT.fullmatch(self.revision):
+            named = (
+                "without network a revision must be the full commit, 40 digits of 0-9 and a-f, "
+                "since copies in the cache have no other name; else "
+            )
         raise DataError(
             f"the data of task {task!r} ({self.repo}{pinned} on the Hugging Face Hub) is not on "
             f"this machine, and {reason}",
-            "three ways on: your own copy with --data PATH; a copy in the cache "
+            f"{named}three ways on: your own copy with --data PATH; a copy in the cache "
             f"({cache_folder()}), made once with network; an embedded task, see talos tasks",
         )
 

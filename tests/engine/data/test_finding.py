@@ -22,6 +22,9 @@ from talos_engine.data.sources import hub
 from talos_engine.data.splits import load_split
 from talos_engine.errors import DataError, OptionError, UnknownNameError
 
+FIRST, SECOND = "abc1" * 10, "bbb2" * 10
+"""Commits whose prepared copies lie in the cache."""
+
 
 def test_data_given_for_an_unknown_task_make_one(
     pets_folder: Path, using: Callable[..., Any]
@@ -207,7 +210,7 @@ def cached_dtd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, png: Callable[..
     cache = tmp_path / "cache"
     monkeypatch.setenv("HF_DATASETS_CACHE", str(cache))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
-    folder = cache / "tanganke___dtd" / "default" / "0.0.0" / "abc123"
+    folder = cache / "tanganke___dtd" / "default" / "0.0.0" / FIRST
     folder.mkdir(parents=True)
     names = list(read_catalog("dtd").class_names)
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=names))
@@ -269,15 +272,15 @@ def test_what_the_hub_answers_is_told_with_a_way_on(monkeypatch: pytest.MonkeyPa
     assert "--data PATH" in caught.value.hint
 
 
-@pytest.mark.parametrize("newest", ["abc123", "bbb222"])
+@pytest.mark.parametrize("newest", [FIRST, SECOND])
 def test_a_pinned_revision_is_not_replaced_by_another_in_the_cache(
     cached_dtd: Path, newest: str
 ) -> None:
-    add_revision(cached_dtd, "bbb222")
+    add_revision(cached_dtd, SECOND)
     for place in cached_dtd.parent.iterdir():
         age = 0 if place.name == newest else 1000
         os.utime(place, (1e9 - age, 1e9 - age))
-    for revision, first in (("abc123", 0), ("bbb222", 19)):
+    for revision, first in ((FIRST, 0), (SECOND, 19)):
         pinned = hub.HubSource("tanganke/dtd", revision=revision)
         assert pinned.available()
         dataset = pinned.open("train").dataset
@@ -290,17 +293,23 @@ def test_a_pinned_revision_is_not_replaced_by_another_in_the_cache(
             )
             == 5
         )
-    other = hub.HubSource("tanganke/dtd", revision="def456")
+    other = hub.HubSource("tanganke/dtd", revision="d" * 40)
     assert not other.available()
-    with pytest.raises(DataError, match="at def456"):
+    with pytest.raises(DataError, match="at dddd") as caught:
         other.open("train")
+    assert "full commit" not in caught.value.hint
+    for short in ("v1.0", FIRST[:7]):
+        with pytest.raises(DataError, match=f"at {short} ") as caught:
+            hub.HubSource("tanganke/dtd", revision=short).open("train")
+        assert "must be the full commit, 40 digits" in caught.value.hint
+        assert "--data PATH" in caught.value.hint
 
 
 def test_a_pinned_revision_in_two_configurations_asks_which(cached_dtd: Path) -> None:
-    shutil.copytree(cached_dtd, cached_dtd.parents[2] / "small" / "0.0.0" / "abc123")
+    shutil.copytree(cached_dtd, cached_dtd.parents[2] / "small" / "0.0.0" / FIRST)
     with pytest.raises(DataError, match="several configurations: default, small"):
-        hub.HubSource("tanganke/dtd", revision="abc123").open("train")
-    chosen = hub.HubSource("tanganke/dtd", config="small", revision="abc123").open("train")
+        hub.HubSource("tanganke/dtd", revision=FIRST).open("train")
+    chosen = hub.HubSource("tanganke/dtd", config="small", revision=FIRST).open("train")
     assert "small" in chosen.dataset.cache_files[0]["filename"]
 
 

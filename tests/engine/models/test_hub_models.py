@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from talos_engine.errors import ModelError, OptionError
+from talos_engine.models.hub_folder import tell_once
 from talos_engine.models.loading import (
     build_backbone,
     check_model_name,
@@ -35,16 +36,30 @@ class Hub:
     def __init__(self, source: Path, cache: Path) -> None:
         self.source, self.place = source, cache / "models--someone--own"
         self.asked: list[list[str]] = []
+        self.commit = COMMIT
 
     def __call__(self, repo: str, *, revision: str, allow_patterns: list[str]) -> str:
         assert (repo, revision) == (NAME, "main")
         self.asked.append(allow_patterns)
         return str(self.fill(*allow_patterns))
 
+    def fetch(self, repo: str, name: str, *, revision: str) -> str:
+        """One file of a commit, or a record in the cache that the commit has none."""
+        from huggingface_hub.errors import EntryNotFoundError
+
+        assert repo == NAME
+        self.asked.append([f"{revision}/{name}"])
+        folder = self.place / "snapshots" / revision
+        if not (self.source / name).is_file():
+            (self.place / ".no_exist" / revision).mkdir(parents=True, exist_ok=True)
+            (self.place / ".no_exist" / revision / name).touch()
+            raise EntryNotFoundError(f"404: {name}")
+        return str(shutil.copy(self.source / name, folder))
+
     def fill(self, *patterns: str) -> Path:
         (self.place / "refs").mkdir(parents=True, exist_ok=True)
-        (self.place / "refs" / "main").write_text(COMMIT)
-        folder = self.place / "snapshots" / COMMIT
+        (self.place / "refs" / "main").write_text(self.commit)
+        folder = self.place / "snapshots" / self.commit
         folder.mkdir(parents=True, exist_ok=True)
         for path in self.source.iterdir():
             if any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns):
@@ -65,6 +80,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     found = Hub(tmp_path / "source", tmp_path / "hub")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", found)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", found.fetch)
+    tell_once.cache_clear()
     monkeypatch.setattr("talos_engine.models.hub_folder.hub_problem", lambda: "")
     return found
 
@@ -151,15 +168,64 @@ def test_shards_that_an_index_lists_are_all_fetched(clip: Hub, saved_clip: Path)
     assert load_weights(NAME).info.hash == load_weights(str(saved_clip)).info.hash
 
 
-def test_preprocessing_is_fetched_where_the_cache_lacks_it(
+def test_preprocessing_is_fetched_where_the_cache_lacks_it(clip: Hub) -> None:
+    clip.fill("config.json", "model.safetensors")  # as CLIPModel.from_pretrained leaves it
+    clip.commit = "d" * 40  # the repository has moved on since
+    assert find_spec(NAME).architecture()["preprocess_cfg"]["mean"] == PREPROCESSING["image_mean"]
+    assert clip.asked == [[f"{COMMIT}/preprocessor_config.json"]], "of the commit in the cache"
+    assert (clip.place / "refs" / "main").read_text() == COMMIT
+
+
+@pytest.mark.parametrize("why", ["offline", "proxy"])
+def test_an_unknown_preprocessing_is_noted_and_the_cached_model_taken(
+    clip: Hub, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip.fill("config.json", "model.safetensors")
+    break_hub(monkeypatch, why)
+    for _ in range(2):
+        found = load_weights(NAME).info.architecture["preprocess_cfg"]
+        assert found["mean"][0] == 0.48145466
+    (note,) = caplog.messages
+    assert "whether the repository someone/own has a preprocessor_config.json" in note
+    assert {"offline": "HF_HUB_OFFLINE is set", "proxy": "ProxyError: 403"}[why] in note
+    assert "mean and std of OpenAI's CLIP" in note
+
+
+def test_a_new_model_is_not_fetched_without_its_preprocessing(
     clip: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clip.fill("config.json", "model.safetensors")  # as CLIPModel.from_pretrained leaves it
-    assert find_spec(NAME).architecture()["preprocess_cfg"]["mean"] == PREPROCESSING["image_mean"]
-    shutil.rmtree(clip.place)
-    clip.fill("config.json", "model.safetensors")
-    forbid(monkeypatch)
-    assert load_weights(NAME).info.architecture["preprocess_cfg"]["mean"][0] == 0.48145466
+    clip.fill("config.json")
+    break_hub(monkeypatch, "proxy")
+    with pytest.raises(ModelError, match="ProxyError: 403"):
+        load_weights(NAME)
+    assert clip.asked == []
+
+
+@pytest.mark.parametrize("why", ["offline", "proxy"])
+def test_a_repository_without_preprocessing_is_asked_once(
+    clip: Hub, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (clip.source / "preprocessor_config.json").unlink()
+    weights = load_weights(NAME)
+    asked = len(clip.asked)
+    clip.commit = "d" * 40
+    find_spec(NAME)
+    break_hub(monkeypatch, why)
+    assert load_weights(NAME).info == weights.info
+    assert (len(clip.asked), caplog.messages) == (asked, [])
+
+
+def break_hub(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """No network by the user's wish, or a proxy that lets the port answer and nothing through."""
+    import huggingface_hub
+
+    def refuse(*arguments: Any, **named: Any) -> str:
+        raise OSError("ProxyError: 403 Forbidden")
+
+    if why == "offline":
+        forbid(monkeypatch)
+    for name in ("snapshot_download", "hf_hub_download"):
+        monkeypatch.setattr(huggingface_hub, name, refuse)
 
 
 @pytest.mark.parametrize("kind", ["mt5", "bert", None])

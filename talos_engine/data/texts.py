@@ -94,7 +94,7 @@ def load_texts(source: Source, split: str, columns: TextColumns) -> TextExamples
         told = f"no row of {table.where} can be used" if problems else f"{table.where} has no row"
         raise DataError(told, "there is nothing to learn from")
     run.report_skipped(columns.task, split, "texts", problems)
-    run.report_skipped(columns.task, split, "lines", table.broken)
+    run.report_broken(columns.task, split, table.broken, shared=table.shared)
     return TextExamples(tuple(texts), tuple(choices), np.array(labels, dtype=np.int64))
 
 

@@ -76,6 +76,7 @@ class TableSource(Source):
             files[0].parent,
             rows=rows,
             broken=len(broken),
+            shared=self.path.is_file() and SPLIT_COLUMN in dataset.column_names,
             typed=files[0].suffix.lower() != ".csv",
             numbers=found.numbers,
         )

@@ -41,7 +41,7 @@ def load_examples(source: Source, split: str, classes: ClassList) -> RawExamples
     if not len(usable):
         raise DataError(problem or f"{table.where} has no row", "there is nothing to learn from")
     run.report_skipped(classes.task, split, "labels", len(rows) - len(usable))
-    run.report_skipped(classes.task, split, "lines", table.broken)
+    run.report_broken(classes.task, split, table.broken, shared=table.shared)
     missing = empty_classes(labels[usable], classes)
     run.report_empty_classes(classes.task, split, table.where, missing, len(classes.names))
     feature = table.dataset.features[source.image]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from talos_engine.data.mixed import find_numbers, number_in, read_cells
 from talos_engine.data.settings import current_data
 from talos_engine.data.source import Source, Table
 from talos_engine.errors import DataError
@@ -77,7 +78,7 @@ def read_labels(table: Table, column: str, classes: ClassList) -> tuple[NDArray[
         DataError: the column holds no labels at all.
     """
     feature = table.dataset.features[column]
-    cells = _cells(table, column)
+    cells = read_cells(table, column)
     names = getattr(feature, "names", None)
     if names is not None:
         lookup = _match(names, classes, table.where)
@@ -85,14 +86,19 @@ def read_labels(table: Table, column: str, classes: ClassList) -> tuple[NDArray[
         described: Sequence[Any] = [_named(names, cell) for cell in cells]
     else:
         kind = getattr(feature, "dtype", "")
-        if "float" in kind:  # what CSV makes of numbers where one is missing
-            cells = [_whole(cell) for cell in cells]
-        elif "int" not in kind and kind not in ("string", "large_string", "null"):
+        if (
+            "int" not in kind
+            and "float" not in kind
+            and kind not in ("string", "large_string", "null")
+        ):
             raise DataError(
                 f"{table.where}: column {column!r} holds {kind or 'lists'}, not labels",
                 "labels are numbers from 0, or names of classes",
             )
         known = classes.positions()
+        numbers = find_numbers(table, column, lambda _, cell: classes.find(cell, known) != BAD)
+        # CSV makes floats of numbers where one is missing
+        cells = [_whole(numbers.get(row, cell)) for row, cell in enumerate(cells)]
         labels = [_label_of(cell, classes, known) for cell in cells]
         described = cells
     found = np.array(labels, dtype=np.int64)
@@ -136,7 +142,7 @@ def named_labels(
         beside: Other columns that the source must have.
 
     Raises:
-        DataError: they are, or a column is missing.
+        DataError: they are, or numbers and texts mixed, or a column is missing.
     """
     table = source.open("train")
     for column in (*beside, source.label):
@@ -147,7 +153,15 @@ def named_labels(
         return tuple(names)
     if getattr(feature, "dtype", "") not in ("string", "large_string"):
         raise DataError(f"{table.where}: the labels in {source.label!r} are {problem}", hint)
-    return tuple(sorted({cell for cell in _cells(table, source.label) if cell}))
+    cells = [cell for cell in read_cells(table, source.label) if cell]
+    if table.numbers.get(source.label):
+        raise DataError(
+            f"{table.where}: some labels in {source.label!r} are numbers, others texts", hint
+        )
+    numbers = 0 if table.typed else sum(number_in(cell) is not None for cell in cells)
+    if 10 * numbers > 9 * len(cells):  # the few texts are mistakes
+        raise DataError(f"{table.where}: most labels in {source.label!r} are {problem}", hint)
+    return tuple(sorted(set(cells)))
 
 
 def check_column(table: Table, name: str) -> None:
@@ -163,12 +177,6 @@ def check_column(table: Table, name: str) -> None:
             "name its columns in a task file: under [source] image = … or label = …; texts name "
             "theirs in braces",
         )
-
-
-def _cells(table: Table, column: str) -> list[Any]:
-    arrow = table.dataset.select_columns([column]).with_format("arrow")[:]
-    cells: list[Any] = arrow.column(column).to_pylist()
-    return cells
 
 
 def _match(names: Sequence[str], classes: ClassList, where: str) -> list[int]:
@@ -206,12 +214,17 @@ def _named(names: Sequence[str], cell: Any) -> Any:
 def _label_of(cell: Any, classes: ClassList, known: Mapping[str, int]) -> int:
     if isinstance(cell, str):
         return classes.find(cell, known)
-    return cell if isinstance(cell, int) and 0 <= cell < len(classes.names) else BAD
+    if str(cell) in classes.aliases:  # what labels are declared to be comes first
+        return classes.aliases.index(str(cell))
+    number = isinstance(cell, int) and not isinstance(cell, bool)
+    return cell if number and 0 <= cell < len(classes.names) else BAD
 
 
 def _whole(cell: Any) -> Any:
-    """A float as the whole number it is; ``None`` where it is missing."""
-    if cell is None or math.isnan(cell):
+    """A float as the whole number it is, ``None`` where it is missing; other cells as they are."""
+    if not isinstance(cell, float):
+        return cell
+    if math.isnan(cell):
         return None
     return int(cell) if cell == cell // 1 else cell
 

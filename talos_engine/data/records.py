@@ -2,17 +2,19 @@
 
 The library ``datasets`` takes the types of columns from the first block of a file and refuses what
 does not fit them later, and it names no row. Here every record is looked at by itself: broken ones
-are named with their row and line, or left out, and cells of several types become texts.
+are named with their row and line, or left out, and cells of several types become texts; which were
+numbers is kept.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from talos_engine.data.mixed import as_typed
 from talos_engine.data.record_files import INDEX, Cells, read_csv, read_json
 from talos_engine.errors import DataError
 
@@ -29,10 +31,13 @@ class Records:
     Args:
         dataset: A ``datasets.Dataset``; a broken record is a row of it without any cell.
         broken: Rows of the broken ones.
+        numbers: Cells that are numbers, or true or false, in a column that has texts too, by column
+            and row; the dataset has texts there.
     """
 
     dataset: Any
     broken: frozenset[int]
+    numbers: Mapping[str, Mapping[int, Any]]
 
 
 def read_records(files: Sequence[Path], *, skip_bad: bool) -> Records | None:
@@ -64,11 +69,13 @@ def read_records(files: Sequence[Path], *, skip_bad: bool) -> Records | None:
     names = dict.fromkeys(name for row in rows if row is not None for name in row)
     if not names:
         return None
-    columns = {
-        name: _column([None if row is None else row.get(name) for row in rows]) for name in names
-    }
+    untyped = files[0].suffix.lower() == ".csv"
+    columns, numbers = {}, {}
+    for name in names:
+        column = [None if row is None else row.get(name) for row in rows]
+        columns[name], numbers[name] = _column(as_typed(column) if untyped else column)
     broken = frozenset(number for number, row in enumerate(rows) if row is None)
-    return Records(datasets.Dataset(pa.table(columns)), broken)
+    return Records(datasets.Dataset(pa.table(columns)), broken, numbers)
 
 
 def is_uneven(dataset: Any) -> bool:
@@ -85,8 +92,8 @@ def is_uneven(dataset: Any) -> bool:
     return False
 
 
-def _column(cells: list[Any]) -> Any:
-    """Cells as a column of one type.
+def _column(cells: list[Any]) -> tuple[Any, dict[int, Any]]:
+    """Cells as a column of one type, and those that became texts, by row.
 
     Numbers and texts in one column become texts. Of other mixtures the most common type is kept,
     and the cells of the rest are missing.
@@ -94,15 +101,16 @@ def _column(cells: list[Any]) -> Any:
     import pyarrow as pa
 
     try:
-        return pa.array(cells)
+        return pa.array(cells), {}
     except (pa.ArrowException, OverflowError):
         pass
     kinds = [_kind(cell) for cell in cells]
     (common, _), *_ = Counter(kind for kind in kinds if kind).most_common(1) or [("", 0)]
     kept = [cell if kind == common else None for cell, kind in zip(cells, kinds, strict=True)]
-    if common == _SCALAR:
-        kept = [None if cell is None else str(cell) for cell in kept]
-    return pa.array(kept)
+    if common != _SCALAR:
+        return pa.array(kept), {}
+    others = {row: cell for row, cell in enumerate(kept) if isinstance(cell, (int, float))}
+    return pa.array([None if cell is None else str(cell) for cell in kept]), others
 
 
 def _kind(cell: Any) -> str:

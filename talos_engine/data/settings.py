@@ -113,6 +113,20 @@ class DataRun:
         if count:
             self.skipped.setdefault(task, {})[f"{split}_{what}"] = count
 
+    def report_broken(self, task: str, split: str, count: int, *, shared: bool) -> None:
+        """Take note of lines that could not be read and were left out.
+
+        Args:
+            task: Name of the task.
+            split: Name of the split.
+            count: How many lines.
+            shared: Whether they are of a file that holds other splits too: nobody knows which split
+                they belong to, and they are counted with the first one that is read.
+        """
+        counted = {name for name in self.skipped.get(task, {}) if name.endswith("_lines")}
+        if not shared or counted <= {f"{split}_lines"}:
+            self.report_skipped(task, split, "lines", count)
+
     def report_cut(self, task: str, split: str, count: int, total: int) -> None:
         """Take note that of ``count`` of a split's examples the model sees only the beginning."""
         if count:

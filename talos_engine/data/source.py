@@ -26,6 +26,9 @@ class Table:
         listed: Whether the paths are the names found in that folder, not text from a file.
         rows: The rows that belong to the split; all of them where not given.
         broken: How many lines of its files could not be read and are left out.
+        shared: Whether these lines are of a file that holds other splits too.
+        typed: Whether its format tells numbers from texts; CSV does not.
+        numbers: Of columns of texts, the cells that are numbers in the file, by row.
     """
 
     dataset: Any
@@ -34,6 +37,9 @@ class Table:
     listed: bool = False
     rows: Sequence[int] | None = None
     broken: int = 0
+    shared: bool = False
+    typed: bool = True
+    numbers: Mapping[str, Mapping[int, Any]] = dataclasses.field(default_factory=dict)
 
 
 class Source(ABC):

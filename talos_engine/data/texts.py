@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from talos_engine.data.labels import check_column, named_labels
+from talos_engine.data.mixed import find_numbers
 from talos_engine.data.settings import current_data
 from talos_engine.data.source import Source, Table, reading
 from talos_engine.data.spec import TextExamples, text_problem
@@ -67,9 +68,13 @@ def load_texts(source: Source, split: str, columns: TextColumns) -> TextExamples
         check_column(table, name)
     rows = range(len(table.dataset)) if table.rows is None else table.rows
     label_names = getattr(table.dataset.features[source.label], "names", None)
+    numbers = find_numbers(
+        table, source.label, lambda row, cell: _is_answer(table, columns, row, cell)
+    )
     texts, choices, labels, problems = [], [], [], 0
     run = current_data()
     for number, row in _rows(table, rows, (*columns.names, source.label)):
+        row[source.label] = numbers.get(number, row[source.label])
         try:
             text, answers, label = _example(row, columns, source.label, label_names)
         except (LookupError, ValueError) as error:
@@ -89,7 +94,7 @@ def load_texts(source: Source, split: str, columns: TextColumns) -> TextExamples
         told = f"no row of {table.where} can be used" if problems else f"{table.where} has no row"
         raise DataError(told, "there is nothing to learn from")
     run.report_skipped(columns.task, split, "texts", problems)
-    run.report_skipped(columns.task, split, "lines", table.broken)
+    run.report_broken(columns.task, split, table.broken, shared=table.shared)
     return TextExamples(tuple(texts), tuple(choices), np.array(labels, dtype=np.int64))
 
 
@@ -97,7 +102,10 @@ def _rename(table: Table, names: Mapping[str, str]) -> Table:
     """The table with columns called as here, where it has them under other names only."""
     there = table.dataset.column_names
     found = {old: new for old, new in names.items() if old in there and new not in there}
-    return replace(table, dataset=table.dataset.rename_columns(found)) if found else table
+    if not found:
+        return table
+    numbers = {found.get(name, name): cells for name, cells in table.numbers.items()}
+    return replace(table, dataset=table.dataset.rename_columns(found), numbers=numbers)
 
 
 def shared_answers(source: Source, task: str) -> tuple[str, ...]:
@@ -137,17 +145,31 @@ def _example(
         ValueError: the row cannot be used; says why.
     """
     text = columns.text.render(row)
-    if columns.choices_column:
-        listed = look_up(row, columns.choices_column)
-        if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
-            raise ValueError(f"{columns.choices_column!r} is no list of texts")
-        answers = tuple(listed)
-    else:
-        answers = tuple(choice.render(row) for choice in columns.choices)
+    answers = _answers(row, columns)
     problem = text_problem(text, answers)
     if problem:
         raise ValueError(problem)
     return text, answers, _position(row[label], answers, columns.labels, label_names)
+
+
+def _answers(row: Mapping[str, Any], columns: TextColumns) -> tuple[str, ...]:
+    if not columns.choices_column:
+        return tuple(choice.render(row) for choice in columns.choices)
+    listed = look_up(row, columns.choices_column)
+    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+        raise ValueError(f"{columns.choices_column!r} is no list of texts")
+    return tuple(listed)
+
+
+def _is_answer(table: Table, columns: TextColumns, row: int, cell: str) -> bool:
+    """Whether a label is the text of one of its row's answers, or may be a declared one."""
+    if columns.labels:
+        return True
+    try:
+        answers = _answers(table.dataset.select_columns(list(columns.names))[row], columns)
+    except (LookupError, ValueError):
+        return False
+    return cell.strip() in [answer.strip() for answer in answers]
 
 
 def _position(

@@ -65,11 +65,21 @@ class TableSource(Source):
                 f"name it {wanted}.csv, .jsonl, .parquet or .arrow",
             )
         where = ", ".join(str(path) for path in files[:2]) + (", …" if len(files) > 2 else "")
-        dataset, broken = _read(files, where)
+        found = _read(files, where)
+        dataset, broken = found.dataset, found.broken
         rows = self._rows_of(dataset, split, wanted) if self.path.is_file() else None
         if rows is None and broken:
             rows = [row for row in range(len(dataset)) if row not in broken]
-        return Table(dataset, where, files[0].parent, rows=rows, broken=len(broken))
+        return Table(
+            dataset,
+            where,
+            files[0].parent,
+            rows=rows,
+            broken=len(broken),
+            shared=self.path.is_file() and SPLIT_COLUMN in dataset.column_names,
+            typed=files[0].suffix.lower() != ".csv",
+            numbers=found.numbers,
+        )
 
     def _rows_of(self, dataset: Any, split: str, wanted: str) -> list[int] | None:
         """The rows of a split in a file that may hold several; ``None`` for all."""
@@ -102,26 +112,26 @@ class TableSource(Source):
         return f"table {self.path}"
 
 
-def _read(files: Sequence[Path], where: str) -> tuple[Any, frozenset[int]]:
-    """The dataset in files of one format, and its rows that are broken lines left out.
+def _read(files: Sequence[Path], where: str) -> Records:
+    """The records in files of one format; broken lines are left out.
 
     Raises:
         DataError: it cannot be read, or a line is broken.
     """
     reader, _ = READERS[files[0].suffix.lower()]
     if reader not in _BY_RECORD:
-        return _read_fast(files, where), frozenset()
+        return Records(_read_fast(files, where), frozenset(), {})
     try:
         dataset = _read_fast(files, where)
         if not is_uneven(dataset):
-            return dataset, frozenset()
+            return Records(dataset, frozenset(), {})
     except DataError:
         found = _read_slowly(files, where)
         if found is None:
             raise
-        return found.dataset, found.broken
+        return found
     found = _read_slowly(files, where)
-    return (dataset, frozenset()) if found is None else (found.dataset, found.broken)
+    return Records(dataset, frozenset(), {}) if found is None else found
 
 
 def _read_fast(files: Sequence[Path], where: str) -> Any:

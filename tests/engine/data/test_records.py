@@ -142,10 +142,21 @@ def test_broken_lines_of_one_file_with_both_splits(
 ) -> None:
     rows = "a.png,cat,train\nb.png,dog,test,\nc.png,dog,train\nd.png,dog,test\n"
     path = write(tmp_path / "all.csv", "image,label,split\n" + rows)
-    using(skip_bad=True)
-    assert pets(path) == [0, 1]
-    found = load_examples(detect_source(path), "test", CLASSES)
-    assert found.images.rows.tolist() == [3]  # type: ignore[union-attr]
+    run = using(skip_bad=True)
+    for _ in range(2):
+        assert pets(path) == [0, 1]
+        found = load_examples(detect_source(path), "test", CLASSES)
+        assert found.images.rows.tolist() == [3]  # type: ignore[union-attr]
+        assert run.skipped == {"pets": {"train_lines": 1}}  # once: it is of either split
+
+
+def test_broken_lines_of_a_file_for_each_split(tmp_path: Path, using: Callable[..., Any]) -> None:
+    for name in ("train", "test"):
+        write(tmp_path / f"{name}.csv", f"{HEAD}a.png,1\nb.png,0,1\n")
+    run = using(skip_bad=True)
+    for split in ("train", "test"):
+        load_examples(detect_source(tmp_path), split, CLASSES)
+    assert run.skipped == {"pets": {"train_lines": 1, "test_lines": 1}}
 
 
 def test_a_quotation_mark_that_never_closes_cannot_be_skipped(

@@ -117,7 +117,7 @@ def test_scores_are_summarized_by_kind(tmp_path: Path) -> None:
     assert report.scores.overall.entries == sum(each.numel() for each in tensors.values())
 
 
-@pytest.mark.parametrize("name", ["google/vit", "../toy-clip", ""])
+@pytest.mark.parametrize("name", ["vit", "../toy-clip", ""])
 def test_a_foreign_model_is_told_by_tensors(toy_files: Any, tmp_path: Path, name: str) -> None:
     vector = read_vector(toy_files.vector())
     write_vector(tmp_path / "v", TaskVector(renamed(vector.header, name), vector.entries))

@@ -67,8 +67,8 @@ def test_a_brief_calibration_takes_as_much_as_a_whole_one(name: str) -> None:
     rule = MASK_RULES.get(name)
     asked = CalibrateRequest("toy-clip", "toy-a", 0.9, Path("unused"), name, common=common)
     context = make_context(session, rule, asked)
-    brief = measure_calibration(rule, context, 0.9)
-    whole = measure_calibration(dataclasses.replace(rule, brief={}), context, 0.9)
+    brief = measure_calibration(rule, context, 0.9, {})
+    whole = measure_calibration(dataclasses.replace(rule, brief={}), context, 0.9, {})
     assert list(brief) == ["calibration"]
     peak = brief["calibration"].peak_bytes
     assert peak == pytest.approx(whole["calibration"].peak_bytes, rel=0.01)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from talos_engine.data.mixed import find_numbers, number_in, read_cells
+from talos_engine.data.mixed import find_numbers, number_in, position_in, read_cells
 from talos_engine.data.settings import current_data
 from talos_engine.data.source import Source, Table
 from talos_engine.errors import DataError
@@ -52,10 +52,8 @@ class ClassList:
         text = simplify(name)
         if text in known:
             return known[text]
-        number = re.fullmatch(r"([0-9]{1,9})(\.0*)?", stripped)
-        if number is not None and int(number[1]) < len(self.names):
-            return int(number[1])
-        return BAD
+        position = position_in(name)
+        return BAD if position is None or position >= len(self.names) else position
 
 
 def simplify(name: str) -> str:

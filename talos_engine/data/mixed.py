@@ -12,7 +12,14 @@ from typing import Any
 from talos_engine.data.source import Table
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_POSITION = re.compile(r"([0-9]{1,9})(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,18}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def position_in(text: str) -> int | None:
+    """The position that a text is, as 3 or 3.0; ``None`` for other texts."""
+    found = _POSITION.fullmatch(text.strip())
+    return None if found is None else int(found[1])
 
 
 def number_in(cell: Any) -> int | float | None:

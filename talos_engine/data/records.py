@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from talos_engine.data.mixed import as_typed
 from talos_engine.data.record_files import INDEX, Cells, read_csv, read_json
 from talos_engine.errors import DataError
-
-__all__ = ["Records", "is_uneven", "read_records"]
 
 _SKIP_HINT = "--skip-bad leaves such rows out"
 _SCALAR = "scalar"
@@ -36,8 +34,8 @@ class Records:
     """
 
     dataset: Any
-    broken: frozenset[int]
-    numbers: Mapping[str, Mapping[int, Any]]
+    broken: frozenset[int] = frozenset()
+    numbers: Mapping[str, Mapping[int, Any]] = field(default_factory=dict)
 
 
 def read_records(files: Sequence[Path], *, skip_bad: bool) -> Records | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from talos_engine.data.labels import check_column, named_labels
-from talos_engine.data.mixed import find_numbers
+from talos_engine.data.mixed import find_numbers, position_in
 from talos_engine.data.settings import current_data
 from talos_engine.data.source import Source, Table, reading
 from talos_engine.data.spec import TextExamples, text_problem
@@ -193,10 +192,10 @@ def _position(
         stripped = [answer.strip() for answer in answers]
         if told in stripped:
             return stripped.index(told)
-    number = re.fullmatch(r"([0-9]{1,9})(\.0*)?", told)
-    if not labels and number is not None:
-        if int(number[1]) < len(answers):
-            return int(number[1])
+    position = position_in(told)
+    if not labels and position is not None:
+        if position < len(answers):
+            return position
         raise ValueError(f"has label {told}, outside its {len(answers)} answers")
     if not labels and isinstance(cell, bool):
         return int(cell)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from talos_engine.errors import ArtifactError, ModelError, OptionError
+from talos_engine.errors import OptionError
 from talos_engine.models.clip_architecture import (
     CONFIG_FILE,
     check_config,
@@ -25,7 +25,7 @@ from talos_engine.models.clip_weights import (
     folder_weights,
     saved_weights,
 )
-from talos_engine.models.hub_folder import NEWEST, HubFolder
+from talos_engine.models.hub_folder import NEWEST, HubFolder, check_revision
 from talos_engine.models.names import HUB_PREFIX, is_hub_id
 from talos_engine.models.spec import ModelSpec
 
@@ -49,16 +49,12 @@ def hub_spec(
     repo = name.removeprefix(HUB_PREFIX)
     if not is_hub_id(repo):
         raise OptionError(f"{name!r} names no repository", f"{HUB_PREFIX}OWNER/NAME")
-    if pretrained is not None and Path(pretrained).expanduser().exists():
-        raise OptionError(
-            f"--pretrained of {name} is a revision of its repository, {pretrained} is a path",
-            "pass a folder with open_clip_config.json as --model FOLDER",
-        )
+    check_revision(name, pretrained, f"a folder with {CONFIG_FILE}")
     place = HubFolder(
         repo,
         pretrained or NEWEST,
         CONFIG_FILE,
-        _has_weights,
+        folder_weights,
         HUB_WEIGHTS,
         f"a folder with {CONFIG_FILE} and weights, with --model FOLDER",
         "tiny-clip",
@@ -94,7 +90,7 @@ def saved_spec(repo: str, revision: str, recorded: Mapping[str, Any] | None = No
         repo,
         revision,
         SAVED_CONFIG,
-        _has_saved_weights,
+        saved_weights,
         SAVED_WEIGHTS,
         "a folder that save_pretrained has written, with --model FOLDER",
         "tiny-clip",
@@ -109,19 +105,3 @@ def saved_spec(repo: str, revision: str, recorded: Mapping[str, Any] | None = No
         require=place.require,
         folder=place.locate,
     )
-
-
-def _has_weights(folder: Path) -> bool:
-    try:
-        folder_weights(folder)
-    except ModelError:
-        return False
-    return True
-
-
-def _has_saved_weights(folder: Path) -> bool:
-    try:
-        saved_weights(folder)
-    except (ArtifactError, ModelError):
-        return False
-    return True

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from talos_engine.errors import ModelError, first_line
+from talos_engine.errors import ArtifactError, ModelError, OptionError, first_line
 from talos_engine.hub import hub_problem
 
 NEWEST = "main"
@@ -24,7 +24,7 @@ class HubFolder:
         repo: ``OWNER/NAME``.
         revision: A commit, tag or branch.
         config_file: Name of the configuration, without which it is no such model.
-        has_weights: Whether a folder has all weights of the model.
+        find_weights: Gives a folder's weights of the model; raises where they are not all there.
         weights: Patterns of weights files, in the order in which they are wanted: the next ones
             are fetched only where those before are not there.
         own_copy: How the user names a copy of their own.
@@ -38,7 +38,7 @@ class HubFolder:
     repo: str
     revision: str
     config_file: str
-    has_weights: Callable[[Path], bool]
+    find_weights: Callable[[Path], object]
     weights: Sequence[str]
     own_copy: str
     embedded: str
@@ -49,6 +49,14 @@ class HubFolder:
         """The folder in the cache that has configuration and weights; asks no network."""
         folder = self._find_configured()
         return folder if folder is not None and self.has_weights(folder) else None
+
+    def has_weights(self, folder: Path) -> bool:
+        """Whether a folder has all weights of the model."""
+        try:
+            self.find_weights(folder)
+        except (ArtifactError, ModelError):
+            return False
+        return True
 
     def _find_configured(self) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
@@ -161,6 +169,24 @@ class HubFolder:
             f"{reason}",
             f"three ways on: {self.own_copy}; a machine with network, or a copy of its cache "
             f"({cache_folder()}); --model {self.embedded}, shipped with talos",
+        )
+
+
+def check_revision(model: str, pretrained: str | None, folder: str) -> None:
+    """Check that ``--pretrained`` of a repository is no path.
+
+    Args:
+        model: What ``--model`` names.
+        pretrained: What ``--pretrained`` names.
+        folder: What a folder must be to be given as ``--model``.
+
+    Raises:
+        OptionError: it is a path.
+    """
+    if pretrained is not None and Path(pretrained).expanduser().exists():
+        raise OptionError(
+            f"--pretrained of {model} is a revision of its repository, {pretrained} is a path",
+            f"pass {folder} as --model FOLDER",
         )
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from talos_engine.artifacts import read_json
-from talos_engine.errors import ModelError, OptionError
-from talos_engine.models.hub_folder import NEWEST, HubFolder
+from talos_engine.errors import ModelError
+from talos_engine.models.hub_folder import NEWEST, HubFolder, check_revision
 from talos_engine.models.names import HUB_PREFIX
 from talos_engine.models.spec import MODEL_FAMILIES, ModelSpec
 
 _CONFIG_FILE = "config.json"
+
+
+def _no_weights(folder: Path) -> object:
+    raise ModelError(f"what weights {folder} should have is not known before its kind is")
 
 
 def hub_spec(repo: str, pretrained: str | None) -> ModelSpec:
@@ -25,16 +29,12 @@ def hub_spec(repo: str, pretrained: str | None) -> ModelSpec:
         ModelError: the configuration cannot be had, or is of a model that talos does not run.
         ArtifactError: it is no JSON.
     """
-    if pretrained is not None and Path(pretrained).expanduser().exists():
-        raise OptionError(
-            f"--pretrained of {repo} is a revision of its repository, {pretrained} is a path",
-            "pass a folder that save_pretrained has written as --model FOLDER",
-        )
+    check_revision(repo, pretrained, "a folder that save_pretrained has written")
     place = HubFolder(
         repo,
         pretrained or NEWEST,
         _CONFIG_FILE,
-        lambda folder: False,
+        _no_weights,
         (),
         "a folder that save_pretrained has written, of T5 or of CLIP, with --model FOLDER",
         "tiny-t5 for texts or tiny-clip for images",

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from talos_engine.artifacts import BaseInfo
-from talos_engine.errors import ArtifactError, ModelError, OptionError
+from talos_engine.errors import OptionError
 from talos_engine.models.hub_folder import NEWEST, HubFolder
 from talos_engine.models.names import (
     CHECKPOINT,
@@ -206,17 +206,9 @@ def _hub_folder(repo: str, revision: str) -> HubFolder:
         repo,
         revision,
         CONFIG_FILE,
-        _has_weights,
+        weights_files,
         ("model*.safetensors", "pytorch_model*.bin"),  # pickles where there is nothing else
         "a folder that save_pretrained has written, with --model FOLDER",
         "tiny-t5",
         read_config,
     )
-
-
-def _has_weights(folder: Path) -> bool:
-    try:
-        weights_files(folder)
-    except (ArtifactError, ModelError):
-        return False
-    return True

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from talos_engine.artifacts import open_tensors
 from talos_engine.artifacts.tensor_folder import read_index
-from talos_engine.artifacts.tensors import is_finite
 from talos_engine.errors import MismatchError, ModelError
 from talos_engine.models.pickled_weights import read_pickled
-from talos_engine.models.weight_files import cast_state
+from talos_engine.models.weight_files import fit_state
 
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
@@ -81,22 +80,7 @@ def read_weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tens
                 raise MismatchError(f"{path} holds {name!r}, which another shard has too")
             found[name] = value
     found = _untie(folder, found, has_head=_HEAD in expected)
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found or name not in expected:
-            where = "the files" if name not in found else "the model"
-            raise MismatchError(
-                f"the weights in {folder} do not fit the configuration at {name!r}: "
-                f"missing in {where}"
-            )
-        here, there = found[name], expected[name]
-        if here.shape != there.shape or not here.is_floating_point():
-            raise MismatchError(
-                f"the weights in {folder} do not fit the configuration at {name!r}: expected "
-                f"shape {tuple(there.shape)}, found {here.dtype} of shape {tuple(here.shape)}"
-            )
-        if not is_finite(here):
-            raise MismatchError(f"the weights in {folder}: {name!r} holds NaN or infinity")
-    return cast_state(f"the weights in {folder}", found, expected)
+    return fit_state(folder, found, expected)
 
 
 def adopt(

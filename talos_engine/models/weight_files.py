@@ -73,7 +73,7 @@ def fit_state(
     """The tensors of a file, exactly those of a model, floating-point ones in its dtype.
 
     Args:
-        path: The file, for messages.
+        path: The file or folder, for messages.
         found: Its tensors.
         expected: The model's ``state_dict``; values may live on the meta device.
 
@@ -94,24 +94,8 @@ def fit_state(
             )
         if not is_finite(here):
             raise MismatchError(f"{path}: {name!r} holds NaN or infinity")
-    return cast_state(str(path), found, expected)
-
-
-def cast_state(
-    place: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Finite tensors in the dtypes of a model's.
-
-    Args:
-        place: Where they are from, for messages.
-        found: Has the names of ``expected``.
-        expected: The model's ``state_dict``; values may live on the meta device.
-
-    Raises:
-        MismatchError: a value is too large for its dtype.
-    """
     cast = {name: found[name].to(value.dtype).contiguous() for name, value in expected.items()}
     for name, value in cast.items():
         if value.dtype != found[name].dtype and not is_finite(value):
-            raise MismatchError(f"{place}: {name!r} holds numbers too large for {value.dtype}")
+            raise MismatchError(f"{path}: {name!r} holds numbers too large for {value.dtype}")
     return cast

@@ -120,18 +120,19 @@ def _read(files: Sequence[Path], where: str) -> Records:
     """
     reader, _ = READERS[files[0].suffix.lower()]
     if reader not in _BY_RECORD:
-        return Records(_read_fast(files, where), frozenset(), {})
+        return Records(_read_fast(files, where))
+    dataset, problem = None, None
     try:
         dataset = _read_fast(files, where)
-        if not is_uneven(dataset):
-            return Records(dataset, frozenset(), {})
-    except DataError:
-        found = _read_slowly(files, where)
-        if found is None:
-            raise
-        return found
-    found = _read_slowly(files, where)
-    return Records(dataset, frozenset(), {}) if found is None else found
+    except DataError as error:
+        problem = error
+    if problem is None and not is_uneven(dataset):
+        return Records(dataset)
+    with reading(where):
+        found = read_records(files, skip_bad=current_data().settings.skip_bad)
+    if found is None and problem is not None:
+        raise problem
+    return found or Records(dataset)
 
 
 def _read_fast(files: Sequence[Path], where: str) -> Any:
@@ -142,11 +143,6 @@ def _read_fast(files: Sequence[Path], where: str) -> Any:
         return datasets.load_dataset(
             reader, data_files={"train": [str(path) for path in files]}, split="train", **options
         )
-
-
-def _read_slowly(files: Sequence[Path], where: str) -> Records | None:
-    with reading(where):
-        return read_records(files, skip_bad=current_data().settings.skip_bad)
 
 
 def find_files(folder: Path, split: str) -> list[Path]:

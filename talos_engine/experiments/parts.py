@@ -54,7 +54,8 @@ class StepParts:
             RecipeError: an argument or option cannot be meant.
         """
         shape = COMMANDS[self.table.command]
-        self.outputs["out"] = f"{self.stem}{self.table.suffix or shape.suffix}"
+        suffix = fill(self.table.suffix, self.names, f"{self.table.where} suffix")
+        self.outputs["out"] = f"{self.stem}{suffix or shape.suffix}"
         choice = None
         if self.table.command == CHOOSE:
             choice = self._choice()

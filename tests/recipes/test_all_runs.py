@@ -36,8 +36,9 @@ SMALLEST = (
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     """``all.toml`` with fewer tables, beside copies of what it includes."""
-    folder = tmp_path / "recipes"
-    shutil.copytree(TINY, folder)
+    folder = tmp_path / "recipes" / "tiny"
+    for name in ("tiny", "parts"):
+        shutil.copytree(TINY.parent / name, folder.parent / name)
     path = folder / "all.toml"
     text = path.read_text()
     for name in LEFT_OUT:

@@ -109,22 +109,32 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _checker() -> Callable[[Step], None]:
-    """A function that parses a step's command line as if to run it."""
+    """A function that parses a step's command line as if to run it, and looks its tasks up."""
     from talos_cli.main import app
+    from talos_engine.data.names import task_names
     from talos_engine.errors import RecipeError
+    from talos_engine.registry import unknown_name
 
     root: Any = typer.main.get_command(app)
+    known = task_names()
 
     def check(step: Step) -> None:
         words, found = step.trial(), root
         while hasattr(found, "commands"):
             found = found.commands[words.pop(0)]
         try:
-            found.make_context(f"talos {step.command}", words)
+            given = found.make_context(f"talos {step.command}", words).params
         except Exception as error:
             if not hasattr(error, "format_message"):
                 raise
             raise RecipeError(" ".join(error.format_message().split())) from None
+        if given.get("data") or given.get("task_file"):  # which may declare tasks
+            return
+        tasks = given.get("task") or ()
+        for name in (*([tasks] if isinstance(tasks, str) else tasks), given.get("control")):
+            if name and name not in known:
+                unknown = unknown_name("task", name, known)
+                raise RecipeError(unknown.message, unknown.hint)
 
     return check
 

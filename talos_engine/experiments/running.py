@@ -169,9 +169,9 @@ def _check_words(recipe: Recipe, step: Step, check: CheckStep) -> None:
         check(step)
     except RecipeError as error:
         where = recipe.steps[step.group].where
-        raise RecipeError(
-            f"{where}: {error.message}", f"the command line: {shlex.join(step.shown())}"
-        ) from None
+        line = f"the command line: {shlex.join(step.shown())}"
+        hint = f"{error.hint}; {line}" if error.hint else line
+        raise RecipeError(f"{where}: {error.message}", hint) from None
 
 
 def _keep_recipe(folder: Path, recipe: Recipe) -> None:

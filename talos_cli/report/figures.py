@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from talos_cli.report.drawing import COLOURS, DASHES, GRID, INK, MARKERS, scale, short
 from talos_cli.report.radar import draw_radar
-from talos_engine.reporting.document import Bars, Curve, Figure, Heatmap, Radar, Series
+from talos_engine.reporting.figures import Bars, Curve, Figure, Heatmap, Radar, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

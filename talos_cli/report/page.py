@@ -10,18 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from talos_cli.report.figures import draw_svg
-from talos_engine.reporting.document import (
-    Bars,
-    Cell,
-    Column,
-    Curve,
-    Document,
-    Figure,
-    Heatmap,
-    Picture,
-    Radar,
-    Table,
-)
+from talos_engine.reporting.document import Cell, Column, Document, Table
+from talos_engine.reporting.figures import Bars, Curve, Figure, Heatmap, Picture, Radar
 
 _LARGEST_DATA = 400  # numbers of a figure that are also listed
 

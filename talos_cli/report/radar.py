@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from talos_cli.report.drawing import COLOURS, GRID, INK, MARKERS, scale, short
-from talos_engine.reporting.document import Radar
+from talos_engine.reporting.figures import Radar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

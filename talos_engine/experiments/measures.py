@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 Counts = tuple[int, int]  # correct, of how many
@@ -75,8 +75,3 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def counts_of(tasks: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[Counts]:
-    """Counts of some tasks from the ``tasks`` of a metrics file."""
-    return [(int(tasks[name]["correct"]), int(tasks[name]["n"])) for name in names]

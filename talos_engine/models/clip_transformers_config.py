@@ -16,7 +16,6 @@ from talos_engine.errors import ModelError, TalosError, first_line
 CONFIG_FILE = "config.json"
 MODEL_TYPE = "clip"
 PREPROCESSING_FILE = "preprocessor_config.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 BPE_TOKENS = 49408
 """Size of CLIP's own vocabulary, which comes with open_clip."""
 FIRST_HIGHEST = 2

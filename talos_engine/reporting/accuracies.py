@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from talos_engine.evaluation.uncertainty import mean_and_std, wilson_interval
-from talos_engine.reporting.document import HIGHER, Axis, Cell, Column, Heatmap, Row, Table
+from talos_engine.reporting.document import HIGHER, Cell, Column, Row, Table
 from talos_engine.reporting.fields import Fields, clean_text
+from talos_engine.reporting.figures import Axis, Heatmap
 from talos_engine.reporting.scanning import MetricsFile, group_repeats
 
 _MEAN, _NORMALIZED, _TASK = "mean", "normalized", "task "

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from talos_engine.inspection.tally import Tally
-from talos_engine.reporting.document import Axis, Block, Heatmap, Remark
+from talos_engine.reporting.document import Block, Remark
 from talos_engine.reporting.fields import Fields
+from talos_engine.reporting.figures import Axis, Heatmap
 from talos_engine.reporting.measures import overlap_maps
 from talos_engine.reporting.scanning import ArtifactFile
 from talos_engine.workflows.inspect import InspectRequest, inspect

@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from talos_engine.reporting.document import (
-    LOWER,
-    Axis,
-    Bars,
-    Block,
-    Cell,
-    Column,
-    Curve,
-    Heatmap,
-    Mark,
-    Row,
-    Series,
-    Table,
-)
+from talos_engine.reporting.document import LOWER, Block, Cell, Column, Row, Table
 from talos_engine.reporting.fields import Fields
+from talos_engine.reporting.figures import Axis, Bars, Curve, Heatmap, Mark, Series
 from talos_engine.reporting.scanning import MetricsFile, group_repeats
 
 _MOST_LINES = 6

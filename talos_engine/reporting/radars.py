@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from talos_engine.reporting.document import Cell, Radar, RadarLine, Table
+from talos_engine.reporting.document import Cell, Table
+from talos_engine.reporting.figures import Radar, RadarLine
 
 _LEAST_SPOKES = 3  # fewer are no area
 _RINGS = 5

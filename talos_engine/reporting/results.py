@@ -9,23 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from talos_engine.artifacts.files import open_regular
 from talos_engine.errors import CorruptFileError
-from talos_engine.reporting.document import (
-    HIGHER,
-    LOWER,
-    Axis,
-    Bars,
-    Block,
-    Cell,
-    Column,
-    Curve,
-    Heatmap,
-    Mark,
-    Picture,
-    Row,
-    Series,
-    Table,
-)
+from talos_engine.reporting.document import HIGHER, LOWER, Block, Cell, Column, Row, Table
 from talos_engine.reporting.fields import Fields, read_fields
+from talos_engine.reporting.figures import Axis, Bars, Curve, Heatmap, Mark, Picture, Series
 from talos_engine.reporting.radars import radar_of
 
 SCHEMA = 1

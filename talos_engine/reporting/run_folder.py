@@ -9,15 +9,7 @@ from pathlib import Path
 
 from talos_engine.artifacts.files import open_regular
 from talos_engine.errors import ArtifactError, CorruptFileError
-from talos_engine.reporting.document import (
-    Block,
-    Document,
-    Listing,
-    Log,
-    Remark,
-    Section,
-    Table,
-)
+from talos_engine.reporting.document import Block, Document, Listing, Log, Remark, Section, Table
 from talos_engine.reporting.fields import clean_text
 from talos_engine.reporting.origins import Origin, Origins, told_of
 from talos_engine.reporting.provenance import provenance

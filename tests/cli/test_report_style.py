@@ -11,17 +11,8 @@ import pytest
 import talos_cli.report
 from talos_cli.report.figures import draw_svg
 from talos_cli.report.page import figure_data, format_number
-from talos_engine.reporting.document import (
-    Axis,
-    Cell,
-    Column,
-    Curve,
-    Heatmap,
-    Mark,
-    Row,
-    Series,
-    Table,
-)
+from talos_engine.reporting.document import Cell, Column, Row, Table
+from talos_engine.reporting.figures import Axis, Curve, Heatmap, Mark, Series
 from talos_engine.reporting.radars import radar_of
 
 STYLE = (Path(talos_cli.report.__file__).parent / "templates" / "page.css").read_text("utf-8")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from talos_engine.errors import ArtifactError, CorruptFileError, WrongKindError
-from talos_engine.reporting.document import Document, Heatmap, Listing
+from talos_engine.reporting.document import Document, Listing
+from talos_engine.reporting.figures import Heatmap
 from talos_engine.reporting.gathering import gather_report
 from talos_engine.reporting.scanning import MOST_FILES, scan_folder
 from talos_engine.workflows.add import AddRequest, add_vectors

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from talos_engine.errors import ArtifactError, TalosError
-from talos_engine.reporting.document import Bars, Cell, Curve, Heatmap, Picture, Radar, Table
+from talos_engine.reporting.document import Cell, Table
+from talos_engine.reporting.figures import Bars, Curve, Heatmap, Picture, Radar
 from talos_engine.reporting.results import read_beside, read_result
 
 

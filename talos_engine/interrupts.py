@@ -81,13 +81,15 @@ class HeldSignals:
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """SIGINT waits, and a process started here never gets it, not even while it imports.
+    """SIGINT and SIGTERM wait, and a process started here never gets SIGINT, not even in imports.
 
-    The terminal's Ctrl-C reaches a whole group of processes; who started one then ends it.
+    The terminal's Ctrl-C reaches a whole group of processes; who started one then ends it. One that
+    is told only half of its work, because a signal arrived here, would end with a traceback.
     """
     resource_tracker.ensure_running()  # starting it later would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with HeldSignals():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -15,6 +15,7 @@ from talos_engine.errors import ArtifactError, TalosError
 from talos_engine.experiments.choosing import choose, read_choice
 from talos_engine.experiments.states import DONE, FAILED, STARTED, StateFolder, StepState
 from talos_engine.experiments.steps import ChosenWord, ExternalWord, Step
+from talos_engine.interrupts import HeldSignals
 
 LOGS = "logs"
 STOP_S = 20.0  # how long a step may take to end well after it was asked to
@@ -153,10 +154,11 @@ class Scheduler:
             if step.choice is not None:
                 choose(step.choice, self.folder, step.outputs["out"])
                 return self._record(step, key, 0, time.monotonic() - began)
-            running = self.launcher.start(words, self.folder, self.log(step))
+            with HeldSignals():  # what has been started is known here before anything is stopped
+                running = self.launcher.start(words, self.folder, self.log(step))
+                self._running[running.sentinel] = (step, running, began, key)
         except TalosError as error:
             return Outcome(FAILED, told=str(error))
-        self._running[running.sentinel] = (step, running, began, key)
         return None
 
     def _words(self, step: Step, *, goes_on: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from types import FrameType
 
 import pytest
 
-from talos_engine.interrupts import HeldSignals
+from talos_engine.interrupts import HeldSignals, interrupts_blocked
 
 
 class Ended(BaseException):
@@ -108,3 +109,23 @@ def test_other_threads_hold_nothing() -> None:
     thread.start()
     thread.join()
     assert seen == [(False, end)]
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Ended)]
+)
+def test_what_starts_a_process_is_not_interrupted_halfway(
+    number: signal.Signals, error: type[BaseException]
+) -> None:
+    steps = []
+
+    def work() -> None:
+        with interrupts_blocked():
+            os.kill(os.getpid(), number)
+            steps.append("started")
+        steps.append("not reached")
+
+    with pytest.raises(error):
+        work()
+    assert steps == ["started"]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()

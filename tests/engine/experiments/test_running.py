@@ -341,6 +341,33 @@ def test_a_run_that_is_killed_goes_on_with_the_same_bytes(lab: Any) -> None:
     assert lab.files() == resumed
 
 
+def test_a_step_that_starts_as_the_run_is_stopped_is_stopped_too(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(BaseException):
+        pass
+
+    def stop(_number: int, _frame: object) -> None:
+        raise Stopped
+
+    launcher = type(lab.launcher)
+    start = launcher.start
+
+    def interrupted(self: object, *given: object) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return start(self, *given)
+
+    monkeypatch.setattr(launcher, "start", interrupted)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(Stopped):
+            lab.run(CHAIN.replace('task = "{task}" }', 'task = "{task}", wait = "../go" }'))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (process,) = lab.launcher.processes
+    assert process.exit_code() == -signal.SIGTERM
+
+
 MEASURED = """
 name = "{name}"
 title = "the recipe {name}"

@@ -15,6 +15,7 @@ from talos_cli.options import Shared, command
 from talos_cli.render import Terminal
 
 if TYPE_CHECKING:
+    from talos_engine.experiments.planning import GroupPlan
     from talos_engine.experiments.running import Prepared, RunResult
     from talos_engine.experiments.scheduling import Outcome
     from talos_engine.experiments.steps import Step
@@ -156,7 +157,7 @@ def _show_plan(terminal: Terminal, prepared: Prepared, jobs: int) -> None:
                 group.total,
                 group.done,
                 group.total - group.done,
-                _expected(group.seconds, group.unknown, group.total - group.done, group.guessed),
+                _in_table(group),
             )
             for group in sorted(plan.groups, key=lambda it: order.index(it.name))
         ],
@@ -189,9 +190,18 @@ def _show_plan(terminal: Terminal, prepared: Prepared, jobs: int) -> None:
     )
 
 
-def _expected(seconds: float, unknown: int, steps: int, guessed: int) -> str:
+def _in_table(group: GroupPlan) -> str:
+    """Few words, so that names are not cut: ``~`` marks what is guessed."""
+    steps = group.total - group.done
     if steps == 0:
         return "–"
+    if group.unknown == steps:
+        return "unknown"
+    told = ("~" if group.guessed else "") + _duration(group.seconds)
+    return told + (f" + {group.unknown} unknown" if group.unknown else "")
+
+
+def _expected(seconds: float, unknown: int, steps: int, guessed: int) -> str:
     if unknown == steps:
         return "time unknown"
     told = f"about {_duration(seconds)}"

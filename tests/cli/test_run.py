@@ -74,11 +74,16 @@ def test_a_dry_run_tells_and_writes_nothing(
 
 
 def test_expected_times_say_what_is_a_guess() -> None:
-    from talos_cli.commands.run import _expected
+    from talos_cli.commands.run import _expected, _in_table
+    from talos_engine.experiments.planning import GroupPlan
 
     assert _expected(30.0, 1, 5, 2) == "about 30 s, 2 guessed, 1 unknown"
     assert _expected(30.0, 0, 5, 0) == "about 30 s"
     assert _expected(0.0, 5, 5, 0) == "time unknown"
+    assert _in_table(GroupPlan("a", 5, 5, 0.0, 0)) == "–"
+    assert _in_table(GroupPlan("a", 5, 2, 0.0, 3)) == "unknown"
+    assert _in_table(GroupPlan("a", 5, 2, 30.0, 0)) == "30 s"
+    assert _in_table(GroupPlan("a", 5, 2, 120.0, 1, 2)) == "~2 min + 1 unknown"
 
 
 @pytest.mark.parametrize(

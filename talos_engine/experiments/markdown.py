@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_FORMS = {"s": ".3f", "entries": ",.0f"}
+
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """A result as a Markdown section.
@@ -39,14 +41,14 @@ def format_cell(cell: Mapping[str, Any] | None, unit: str) -> str:
     """A cell as text: mean ± standard deviation, then the paper's number in brackets."""
     if cell is None:
         return "–"
-    scale, digits = (100, 1) if unit == "share" else (1, 3 if unit == "s" else 2)
+    scale, form = (100, ".1f") if unit == "share" else (1, _FORMS.get(unit, ".2f"))
     paper = cell.get("paper")
-    beside = "" if paper is None else f" [{scale * paper:.{digits}f}]"
+    beside = "" if paper is None else f" [{scale * paper:{form}}]"
     if cell["mean"] is None:
         return f"–{beside}"
-    text = f"{scale * cell['mean']:.{digits}f}"
+    text = f"{scale * cell['mean']:{form}}"
     if cell.get("std") is not None:
-        text += f" ± {scale * cell['std']:.{digits}f}"
+        text += f" ± {scale * cell['std']:{form}}"
     return text + beside
 
 
@@ -79,13 +81,20 @@ def _heatmap(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def _curve(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    x, y = result["x"]["label"], result["y"]["label"]
-    rows = [
-        [series["label"], f"{at:g}", f"{value:.4g}"]
-        for series in result["series"]
-        for at, value in zip(series["x"], series["y"], strict=True)
-    ]
-    return ["series", x, y], rows
+    """A row per point, under its name where it has one."""
+    named = any("points" in series for series in result["series"])
+    axes = (result["x"], result["y"])
+    header = [f"{it['label']}, %" if it["unit"] == "share" else it["label"] for it in axes]
+    rows = []
+    for series in result["series"]:
+        names = series.get("points", [""] * len(series["x"]))
+        for name, *point in zip(names, series["x"], series["y"], strict=True):
+            shown = [
+                f"{100 * value:.1f}" if axis["unit"] == "share" else f"{value:.4g}"
+                for axis, value in zip(axes, point, strict=True)
+            ]
+            rows.append([series["label"], *([name] if named else []), *shown])
+    return ["series", *(["point"] if named else []), *header], rows
 
 
 def _escape(text: str) -> str:

@@ -13,7 +13,7 @@ from talos_engine.experiments.tables import column, table
 from talos_engine.experiments.template import format_value
 
 _COLUMNS = {
-    "entries": ("entries changed", ""),
+    "entries": ("changed", "entries"),
     "norm": ("‖τ‖", ""),
     "bound_own": ("bound, own task", "nat"),
     "bound_other": ("bound, other tasks", "nat"),

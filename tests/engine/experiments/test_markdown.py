@@ -24,6 +24,7 @@ def test_cells() -> None:
     assert format_cell(missing("why", 0.5), "share") == "– [50.0]"
     assert format_cell(summarize([1.23456]), "s") == "1.235"
     assert format_cell(summarize([1.0, 2.0]), "") == "1.50 ± 0.71"
+    assert format_cell(summarize([270682.0, 270684.0]), "entries") == "270,683 ± 1"
 
 
 def test_heatmaps_and_curves() -> None:
@@ -33,4 +34,8 @@ def test_heatmaps_and_curves() -> None:
     series = [{"label": "s", "variables": {}, "x": [1, 2], "y": [0.5, 0.25]}]
     assert "| s      | 2   | 0.25 |" in to_markdown(
         {**TOLD, **curve((("k", ""), ("acc", "")), series, [])}
+    )
+    scatter = [series[0] | {"x": [0.9417, 1.0], "points": ["a, seed 0", "b, seed 0"]}]
+    assert "| s      | a, seed 0 | 94.2  | 0.5  |" in to_markdown(
+        {**TOLD, **curve((("k", "share"), ("acc", "")), scatter, [], "points")}
     )

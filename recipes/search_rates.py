@@ -1,6 +1,6 @@
 """Search of learning rates: each method and rate, judged by task negation on validation data.
 
-    python recipes/search_rates.py OUT [--tasks digits …] [--methods talos …] [--jobs 2]
+    python recipes/search_rates.py OUT [--tasks digits …] [--methods talos …] [--sparsity 0.9]
 
 The paper chooses hyper-parameters this way (App. A.1): fine-tune, subtract the vector with the α
 that forgets the task most while the control keeps 95% of its accuracy, and take the rate that
@@ -41,6 +41,7 @@ class Trial:
         method: Fine-tuning method.
         rate: Peak learning rate.
         task: Task to learn and to forget.
+        sparsity: Of the mask, where the method takes one.
         seed: Key of everything random.
     """
 
@@ -50,13 +51,17 @@ class Trial:
     method: str
     rate: float
     task: str
+    sparsity: float
     seed: int
 
     @property
     def report(self) -> Path:
         """Where its accuracies are kept."""
-        name = f"{self.method}.{self.rate:g}.{self.task}.seed{self.seed}.json"
-        return self.folder / name
+        return self.folder / f"{self._stem(f'{self.rate:g}.')}.json"
+
+    def _stem(self, rate: str = "") -> str:
+        masked = f"{self.sparsity:g}." if self.method in ("talos", "lota") else ""
+        return f"{self.method}.{masked}{rate}{self.task}.seed{self.seed}"
 
     def run(self) -> None:
         """Fine-tune, subtract, and write the accuracies down."""
@@ -72,10 +77,10 @@ class Trial:
         common = Common(seed=self.seed, threads=1, force=True)
         mask = None
         if self.method in ("talos", "lota"):
-            mask = self.folder / f"{self.method}.{self.task}.seed{self.seed}.mask"
+            mask = self.folder / f"{self._stem()}.mask"
             if not mask.exists():
                 request = CalibrateRequest(
-                    self.model, self.task, 0.9, mask, method=self.method, common=common
+                    self.model, self.task, self.sparsity, mask, method=self.method, common=common
                 )
                 calibrate(request)
         tuned, vector, edited = (self.report.with_suffix(f".{part}") for part in "cve")
@@ -142,12 +147,13 @@ def main() -> None:
     parser.add_argument("--control", default="letters")
     parser.add_argument("--methods", nargs="+", default=list(RATES), choices=list(RATES))
     parser.add_argument("--rates", nargs="+", type=float, help="instead of each method's own")
+    parser.add_argument("--sparsity", type=float, default=0.9, help="of the masks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     trials = [
-        Trial(given.out, given.model, given.control, method, rate, task, given.seed)
+        Trial(given.out, given.model, given.control, method, rate, task, given.sparsity, given.seed)
         for method in given.methods
         for rate in given.rates or RATES[method]
         for task in given.tasks

@@ -159,6 +159,8 @@ def _draw_curve(curve: Curve) -> Canvas:
                 markerfacecolor=COLOURS[look],
                 linestyle="none",
             )
+    if curve.diagonal:
+        _draw_diagonal(axes)
     if curve.x.knee is not None:
         _bend(axes, across * curve.x.knee, max(across * x for each in curve.series for x in each.x))
     bent = f" (logarithmic above {curve.x.knee:g})" if axes.get_xscale() == "symlog" else ""
@@ -168,6 +170,15 @@ def _draw_curve(curve: Curve) -> Canvas:
     columns = 1 if count < 5 or longest > _BESIDE else 2
     canvas.legend(loc="outside lower center", ncols=columns, handlelength=3)
     return canvas
+
+
+def _draw_diagonal(axes: Axes) -> None:
+    """Where both axes are equal, within what is shown."""
+    across, up = axes.get_xlim(), axes.get_ylim()
+    ends = [max(across[0], up[0]), min(across[1], up[1])]
+    if ends[0] < ends[1]:
+        axes.plot(ends, ends, color=INK, linewidth=0.8, linestyle=":", zorder=1)
+    axes.set(xlim=across, ylim=up)
 
 
 def _bend(axes: Axes, knee: float, end: float) -> None:

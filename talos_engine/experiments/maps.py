@@ -39,6 +39,8 @@ def curve(
     series: Sequence[dict[str, Any]],
     notes: Sequence[str],
     style: str = "line",
+    *,
+    diagonal: bool = False,
 ) -> dict[str, Any]:
     """The part of a curve's JSON that its kind decides.
 
@@ -47,11 +49,13 @@ def curve(
         series: Each with label, variables, x and y.
         notes: What a reader should know.
         style: ``line``, or ``points`` where the order of the points means nothing.
+        diagonal: Whether a line shows where both axes are equal.
     """
     (x_label, x_unit), (y_label, y_unit) = axes
     return {
         "kind": "curve",
         "style": style,
+        "diagonal": diagonal,
         "x": {"label": x_label, "unit": x_unit},
         "y": {"label": y_label, "unit": y_unit},
         "series": list(series),
@@ -60,9 +64,9 @@ def curve(
 
 
 def table_of_means(groups: Mapping[str, Sequence[Sequence[float]]]) -> list[str]:
-    """A sentence with the mean of each group of values that is not empty."""
+    """A sentence with the mean, in percent, of each group of values that is not empty."""
     told = [
-        f"{name} {statistics.fmean(value for values in group for value in values):.3f}"
+        f"{name} {100 * statistics.fmean(value for values in group for value in values):.1f}%"
         for name, group in groups.items()
         if group
     ]

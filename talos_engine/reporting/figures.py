@@ -77,12 +77,14 @@ class Curve(Figure):
         y: What is upwards.
         series: The lines.
         points: Whether they are clouds of points that nothing connects.
+        diagonal: Whether a line shows where both axes are equal.
     """
 
     x: Axis
     y: Axis
     series: Sequence[Series]
     points: bool = False
+    diagonal: bool = False
 
 
 @dataclass(frozen=True)

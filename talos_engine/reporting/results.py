@@ -17,7 +17,7 @@ from talos_engine.reporting.radars import radar_of
 SCHEMA = 1
 _MOST_PNG = 8 * 1024 * 1024
 _MOST_PIXELS = 40_000_000
-_SHARES = ("%", "share")
+_SHARES = ("%", "share", "ratio")
 
 
 def read_result(path: Path, folder: Path, model: str) -> Block:
@@ -141,7 +141,8 @@ def _read_curve(fields: Fields, _: Path, __: str) -> Curve:
     if not any(line.x for line in series):
         fields.fail("series", "a list with at least one point")
     points = fields.choice("style", ("line", "points")) == "points"
-    return Curve(*_head(fields), _axis(fields, "x"), _axis(fields, "y"), series, points)
+    diagonal = fields.flag("diagonal", False)
+    return Curve(*_head(fields), _axis(fields, "x"), _axis(fields, "y"), series, points, diagonal)
 
 
 def _read_heatmap(fields: Fields, _: Path, __: str) -> Heatmap:

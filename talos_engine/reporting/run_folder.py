@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from talos_engine.artifacts.files import open_regular
 from talos_engine.errors import ArtifactError, CorruptFileError
@@ -41,8 +42,7 @@ def read_run(folder: Path) -> Document:
     """
     newest = read_recorded(folder / RUN_FILE)
     origins = Origins(folder, newest)
-    found = [_result(path, folder, origins) for path in _result_files(folder)]
-    found.sort(key=lambda each: not isinstance(each.block, Table))  # tables first, else by name
+    found = _in_order([_result(path, folder, origins) for path in _result_files(folder)])
     made = {each.origin.hash: each.origin for each in found if each.origin is not None}
     unknown = any(each.origin is None for each in found)
     title, description = _headings(folder, newest, list(made.values()), unknown)
@@ -92,6 +92,21 @@ def _result(path: Path, folder: Path, origins: Origins) -> _Result:
     origin = origins.of(path)
     block = read_result(path, folder, "" if origin is None else origin.model)
     return _Result(path.stem, block, read_beside(path, block), origin)
+
+
+def _in_order(found: Sequence[_Result]) -> list[_Result]:
+    """As their recipes list them, recipes with tables before others; at the end, tables first."""
+    tables = {each.origin.hash for each in found if each.origin and isinstance(each.block, Table)}
+
+    def place(each: _Result) -> tuple[Any, ...]:
+        origin, table = each.origin, isinstance(each.block, Table)
+        if origin is None:
+            return (True, not table)
+        listed = origin.run.results
+        at = listed.index(each.name) if each.name in listed else len(listed)
+        return (False, origin.hash not in tables, origin.recipe, origin.hash, at, not table)
+
+    return sorted(found, key=place)
 
 
 def _headings(

@@ -49,7 +49,7 @@ class Config:
 def ablation(config: Config, given: Given) -> dict[str, Any]:
     """A series per measure over the values of ``x``."""
     notes = given.missing_notes()
-    series = []
+    series: list[dict[str, Any]] = []
     for measure in config.measures:
         groups: dict[tuple[str, ...], list[Record]] = {}
         for record in evaluations(given.present(_MEASURES[measure])):
@@ -81,7 +81,8 @@ def ablation(config: Config, given: Given) -> dict[str, Any]:
                 "n": [len(points[x]) for x in xs],
             }
         )
-    notes.append(f"band: one standard deviation over {config.over}s to each side")
+    if any(count > 1 for line in series for count in line["n"]):
+        notes.append(f"band: one standard deviation over {config.over}s to each side")
     return curve(((config.x, ""), ("accuracy", "share")), series, notes)
 
 

@@ -20,9 +20,12 @@ def disentanglement(config: Config, given: Given) -> dict[str, Any]:
     """ξ(α1, α2) of Eq. 10 of arXiv:2504.02620, mean over the sources; rows are α1."""
     cells: dict[tuple[str, str], list[float]] = {}
     notes, box = given.missing_notes(), []
+    tasks: set[tuple[str, str]] = set()
     for source in given.present("grids"):
         try:
             coefs, error = source.content["coefs"], source.content["error"]  # type: ignore[index]
+            one, other = source.content["tasks"]  # type: ignore[index]
+            tasks.add((str(one), str(other)))
             for first, row in zip(coefs, error, strict=True):
                 for second, value in zip(coefs, row, strict=True):
                     key = (f"{first:.3g}", f"{second:.3g}")
@@ -36,7 +39,12 @@ def disentanglement(config: Config, given: Given) -> dict[str, Any]:
         notes.insert(0, f"mean ξ {statistics.fmean(means.values()):.3f} over the grid")
     if box:
         notes.insert(1, f"mean ξ {statistics.fmean(box):.3f} where both coefficients are in [0, 1]")
-    return {**heatmap(means, "error", (0.0, 2.0), notes), "box": [0.0, 1.0]}
+    one, other = tasks.pop() if len(tasks) == 1 else ("the first task", "the second task")
+    axes = {
+        "x": {"label": f"α of {other}", "unit": ""},
+        "y": {"label": f"α of {one}", "unit": ""},
+    }
+    return {**heatmap(means, "error", (0.0, 2.0), notes), **axes, "box": [0.0, 1.0]}
 
 
 RESULTS.register("disentanglement")(ResultKind(("grids",), (), Config, disentanglement))

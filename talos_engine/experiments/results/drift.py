@@ -38,9 +38,10 @@ def drift(config: Config, given: Given) -> dict[str, Any]:
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptFileError(f"{source.path}: no training log: {error}") from None
     series = []
-    notes = given.missing_notes()
+    notes, runs = given.missing_notes(), 0
     for key, points in found.items():
         most = max(map(len, points.values()), default=0)
+        runs = max(runs, most)
         steps = sorted(step for step, values in points.items() if len(values) == most)
         if len(steps) < len(points):
             notes.append(f"{', '.join(key)}: steps that not every run has are left out")
@@ -54,7 +55,8 @@ def drift(config: Config, given: Given) -> dict[str, Any]:
                 "high": [max(points[step]) for step in steps],
             }
         )
-    notes.append("band: least and largest of the runs that a series is the mean of")
+    if runs > 1:
+        notes.append("band: least and largest of the runs that a series is the mean of")
     return curve((("step", ""), ("relative drift" if config.relative else "drift", "")),
                  series, notes)  # fmt: skip
 

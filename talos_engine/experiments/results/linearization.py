@@ -44,7 +44,7 @@ def linearization(config: Config, given: Given) -> dict[str, Any]:
             }
         )
     axes = (("accuracy, fine-tuned", "share"), ("accuracy, linearized at θ0", "share"))
-    return curve(axes, series, notes, style="points")
+    return curve(axes, series, notes, style="points", diagonal=True)
 
 
 RESULTS.register("linearization")(ResultKind(("plain", "linearized"), (), Config, linearization))

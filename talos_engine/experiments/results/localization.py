@@ -38,7 +38,7 @@ def localization(config: Config, given: Given) -> dict[str, Any]:
     other = [values for (row, task), values in cells.items() if row != task]
     notes += table_of_means({"on the own task": own, "on the others": other})
     means = {key: statistics.fmean(values) for key, values in cells.items()}
-    return heatmap(means, "ratio", None, list(dict.fromkeys(notes)))
+    return heatmap(means, "ratio", (0.0, 2.0), list(dict.fromkeys(notes)))
 
 
 RESULTS.register("localization")(ResultKind(("single", "zero-shot"), (), Config, localization))

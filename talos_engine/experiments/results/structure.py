@@ -23,7 +23,8 @@ def structure(config: Config, given: Given) -> dict[str, Any]:
         try:
             for file in source.content["files"]:  # type: ignore[index]
                 for cell in file["cells"]:
-                    key = (str(cell["kind"]), str(cell["layer"]))
+                    layer = "–" if cell["layer"] is None else str(cell["layer"])
+                    key = (str(cell["kind"]), layer)
                     cells.setdefault(key, []).append(float(cell["share"]))
         except (KeyError, TypeError) as error:
             raise CorruptFileError(f"{source.path}: no description of a mask: {error}") from None

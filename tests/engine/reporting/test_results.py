@@ -62,6 +62,9 @@ def test_figures(run_folder: Any) -> None:
 def test_clouds_of_points_are_not_connected(run_folder: Any) -> None:
     run_folder.results["curve"]["style"] = "points"
     assert read(run_folder, "curve").points
+    assert not read(run_folder, "curve").diagonal
+    run_folder.results["curve"]["diagonal"] = True
+    assert read(run_folder, "curve").diagonal
 
 
 Change = Callable[[dict[str, Any]], None]

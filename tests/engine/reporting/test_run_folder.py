@@ -22,6 +22,15 @@ def test_a_whole_run(run_folder: Any) -> None:
     assert len({section.name for section in document.sections}) == len(document.sections)
 
 
+def test_results_stand_as_the_recipe_lists_them(run_folder: Any) -> None:
+    names = sorted(run_folder.results, reverse=True)
+    assert len(names) > 2
+    run_folder.run["results"] = names
+    sections = read_run(run_folder.write()).sections
+    found = [section.title for section in sections if section.name.startswith("result-")]
+    assert found == [run_folder.results[name]["title"] for name in names]
+
+
 def test_failed_steps_are_shown_with_the_end_of_their_logs(run_folder: Any) -> None:
     run_folder.logs["calibrate.mnist"] = "\n".join(["x" * 99] * 500 + ["\x1b[31mthe cause\r\n"])
     blocks = read_run(run_folder.write()).sections[0].blocks

@@ -18,7 +18,7 @@ def test_localization_divides_by_the_base(compute: Any, models: Any) -> None:
     found = compute("localization", {"single": [single], "zero-shot": [base]})
     assert (found["rows"], found["columns"]) == (["a", "b"], ["a", "b"])
     assert found["values"] == [pytest.approx([2.0, 0.5]), pytest.approx([0.5, 1.5])]
-    assert found["notes"] == ["means: on the own task 1.750, on the others 0.500"]
+    assert found["notes"] == ["means: on the own task 175.0%, on the others 50.0%"]
 
 
 def test_single_task_is_the_diagonal(compute: Any, models: Any) -> None:
@@ -88,12 +88,16 @@ def test_bounds_are_told_apart_by_own_and_other_tasks(compute: Any) -> None:
 
 
 def test_disentanglement_is_the_mean_over_sources(compute: Any, source: Any) -> None:
-    grids = [source({"coefs": [-1.0, 1.0], "error": error}) for error in
-             ([[0.0, 1.0], [0.5, 0.25]], [[1.0, 1.0], [0.5, 0.75]])]  # fmt: skip
+    errors = ([[0.0, 1.0], [0.5, 0.25]], [[1.0, 1.0], [0.5, 0.75]])
+    shared = {"coefs": [-1.0, 1.0], "tasks": ["a", "b"]}
+    grids = [source({**shared, "error": error}) for error in errors]
     found = compute("disentanglement", {"grids": grids})
     assert found["values"] == [[0.5, 1.0], [0.5, 0.5]]
     assert found["notes"][0].startswith("mean ξ 0.625")
     assert found["notes"][1].startswith("mean ξ 0.500")
+    assert (found["y"]["label"], found["x"]["label"]) == ("α of a", "α of b"), "rows are α1"
+    grids.append(source({**shared, "error": errors[0], "tasks": ["a", "c"]}))
+    assert compute("disentanglement", {"grids": grids})["x"]["label"] == "α of the second task"
 
 
 def test_pruned_and_perturbed_are_apart(compute: Any, source: Any) -> None:

@@ -17,7 +17,7 @@ class HeldSignals:
     """While entered, the first SIGINT or SIGTERM is only noted; a second one acts at once.
 
     Signals that are ignored stay ignored. Outside of the main thread, which alone may handle
-    signals, nothing is held.
+    signals, nothing is held; nor is what an outer one holds already: the signal waits for its end.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,9 @@ class HeldSignals:
         """Begin to hold signals."""
         if threading.current_thread() is threading.main_thread():
             for number in _HELD:
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                handler = signal.getsignal(number)
+                held = isinstance(getattr(handler, "__self__", None), HeldSignals)
+                if handler not in (signal.SIG_IGN, None) and not held:
                     self._previous[number] = signal.signal(number, self._note)
         return self
 

@@ -195,10 +195,9 @@ def _in_table(group: GroupPlan) -> str:
     steps = group.total - group.done
     if steps == 0:
         return "–"
-    if group.unknown == steps:
+    if group.unknown:  # steps of a group have one command: all are known, or none
         return "unknown"
-    told = ("~" if group.guessed else "") + _duration(group.seconds)
-    return told + (f" + {group.unknown} unknown" if group.unknown else "")
+    return ("~" if group.guessed else "") + _duration(group.seconds)
 
 
 def _expected(seconds: float, unknown: int, steps: int, guessed: int) -> str:

@@ -15,6 +15,8 @@ def heatmap(
 ) -> dict[str, Any]:
     """The part of a heatmap's JSON that its kind decides; cells that are not known are null.
 
+    Columns that are rows too stand in the order of the rows, so that the diagonal is one.
+
     Args:
         values: By row and column.
         unit: ``share``, ``ratio`` or the like.
@@ -22,7 +24,8 @@ def heatmap(
         notes: What a reader should know.
     """
     rows = list(dict.fromkeys(row for row, _ in values))
-    columns = list(dict.fromkeys(column for _, column in values))
+    given = dict.fromkeys(column for _, column in values)
+    columns = [row for row in rows if row in given] + [it for it in given if it not in rows]
     return {
         "kind": "heatmap",
         "rows": rows,

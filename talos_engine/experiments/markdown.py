@@ -77,7 +77,9 @@ def _heatmap(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         ]
         for label, values in zip(result["rows"], result["values"], strict=True)
     ]
-    return ["%" if percent else "", *result["columns"]], rows
+    down, across = (result.get(axis, {}).get("label", "") for axis in ("y", "x"))
+    corner = f"{down} \\ {across}" if down and across else "%" if percent else ""
+    return [corner, *result["columns"]], rows
 
 
 def _curve(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -90,8 +92,8 @@ def _curve(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         names = series.get("points", [""] * len(series["x"]))
         for name, *point in zip(names, series["x"], series["y"], strict=True):
             shown = [
-                f"{100 * value:.1f}" if axis["unit"] == "share" else f"{value:.4g}"
-                for axis, value in zip(axes, point, strict=True)
+                f"{100 * value:.1f}" if axis["unit"] == "share" else format(value, form)
+                for axis, value, form in zip(axes, point, ("g", ".4g"), strict=True)
             ]
             rows.append([series["label"], *([name] if named else []), *shown])
     return ["series", *(["point"] if named else []), *header], rows

@@ -49,12 +49,16 @@ def write_run(
     Raises:
         OutputError: it cannot be written.
     """
-    content = {**_describe_run(recipe, steps, states, done), "results": list(results)}
+    content = _describe_run(recipe, steps, states, results, done)
     write_json(folder / FILE, content, force=True)
 
 
 def keep_record(
-    folder: Path, recipe: Recipe, steps: Mapping[str, Step], states: StateFolder
+    folder: Path,
+    recipe: Recipe,
+    steps: Mapping[str, Step],
+    states: StateFolder,
+    results: Sequence[str],
 ) -> dict[str, Any]:
     """Write the record of a recipe, for the time when ``run.json`` tells of another one.
 
@@ -64,7 +68,7 @@ def keep_record(
     Raises:
         OutputError: it cannot be written.
     """
-    content = _describe_run(recipe, steps, states)
+    content = _describe_run(recipe, steps, states, results)
     name = f"{RECORDS}/{content['recipe_hash'][:_HASH]}.json"
     (folder / RECORDS).mkdir(exist_ok=True)
     write_json(folder / name, content, force=True)
@@ -73,7 +77,11 @@ def keep_record(
 
 
 def _describe_run(
-    recipe: Recipe, steps: Mapping[str, Step], states: StateFolder, done: Set[str] | None = None
+    recipe: Recipe,
+    steps: Mapping[str, Step],
+    states: StateFolder,
+    results: Sequence[str],
+    done: Set[str] | None = None,
 ) -> dict[str, Any]:
     done = done_steps(steps, states) if done is None else done
     return {
@@ -86,6 +94,7 @@ def _describe_run(
         "settings": dict(recipe.settings),
         "environment": environment(),
         "steps": [_describe(step, states, done) for step in steps.values()],
+        "results": list(results),
     }
 
 

@@ -141,8 +141,9 @@ def run(
         states = StateFolder(folder)
         _keep_recipe(folder, recipe)
 
+        names = [plan.name for plan in prepared.expansion.results]
+
         def record(done: Set[str] | None = None) -> None:
-            names = [plan.name for plan in prepared.expansion.results]
             there = [name for name in names if (folder / RESULTS / f"{name}.json").is_file()]
             write_run(folder, recipe, prepared.expansion.steps, states, there, done)
 
@@ -158,7 +159,7 @@ def run(
         scheduler = Scheduler(folder, states, launcher, request.jobs, request.keep_going, told)
         outcomes = scheduler.run(prepared.plan.steps)
         expansion = prepared.expansion
-        made = keep_record(folder, recipe, expansion.steps, states)
+        made = keep_record(folder, recipe, expansion.steps, states, names)
         results = tuple(write_results(folder, expansion.results, states, expansion.steps, made))
         record()
     return RunResult(folder, outcomes, results)

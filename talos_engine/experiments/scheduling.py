@@ -155,10 +155,16 @@ class Scheduler:
                 choose(step.choice, self.folder, step.outputs["out"])
                 return self._record(step, key, 0, time.monotonic() - began)
             with HeldSignals():  # what has been started is known here before anything is stopped
-                running = self.launcher.start(words, self.folder, self.log(step))
-                self._running[running.sentinel] = (step, running, began, key)
+                return self._start(step, words, key, began)
         except TalosError as error:
             return Outcome(FAILED, told=str(error))
+
+    def _start(self, step: Step, words: list[str], key: str, began: float) -> Outcome | None:
+        try:
+            running = self.launcher.start(words, self.folder, self.log(step))
+        except TalosError as error:
+            return Outcome(FAILED, told=str(error))
+        self._running[running.sentinel] = (step, running, began, key)
         return None
 
     def _words(self, step: Step, *, goes_on: bool) -> list[str]:

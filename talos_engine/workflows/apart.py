@@ -30,10 +30,10 @@ def run_apart(what: str, work: Callable[..., Any], *arguments: Any) -> Any:
     receiver, sender = context.Pipe(duplex=False)
     data = current_data().settings
     worker = context.Process(target=_worker, args=(sender, data, work, arguments), daemon=True)
-    with interrupts_blocked():
-        worker.start()
-    sender.close()
     try:
+        with interrupts_blocked():
+            worker.start()
+        sender.close()
         answer = receiver.recv()
     except EOFError:
         worker.join()
@@ -43,8 +43,9 @@ def run_apart(what: str, work: Callable[..., Any], *arguments: Any) -> Any:
         ) from None
     finally:
         receiver.close()
-        worker.kill()  # it has answered, or nobody waits for it any more
-        worker.join()
+        if worker.pid is not None:
+            worker.kill()  # it has answered, or nobody waits for it any more
+            worker.join()
     if isinstance(answer, TalosError):
         raise answer
     return answer

@@ -159,3 +159,13 @@ def test_a_radar_of_a_table() -> None:
                                                         ["talos", "90.0", "80.0", "96.9"]])  # fmt: skip
     assert radar_of(radar_table(a=0.9, b=0.8), ["a", "b"]) is None, "two spokes span no area"
     assert "<svg" in draw_svg(radar_of(radar_table(a=None, b=0.5, c=0.5), ["a", "b", "c"]), "x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("y", "drawn"), [([0.3, 0.7], 1), ([5.0, 6.0], 0)])
+def test_a_diagonal_is_drawn_where_both_axes_show_it(y: list[float], drawn: int) -> None:
+    def lines(*, diagonal: bool) -> int:
+        points = [Series("a", [0.2, 0.8], y)]
+        cloud = Curve("t", "", "", (), Axis("x"), Axis("y"), points, True, diagonal)
+        return draw_svg(cloud, "x").count("stroke-dasharray")
+
+    assert lines(diagonal=True) - lines(diagonal=False) == drawn

@@ -129,3 +129,36 @@ def test_what_starts_a_process_is_not_interrupted_halfway(
         work()
     assert steps == ["started"]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
+def test_held_twice_the_outer_one_decides() -> None:
+    steps = []
+
+    def work() -> None:
+        with HeldSignals():
+            with interrupts_blocked():
+                os.kill(os.getpid(), signal.SIGTERM)
+                steps.append("inside")
+            steps.append("between")
+        steps.append("not reached")
+
+    with pytest.raises(Ended):
+        work()
+    assert steps == ["inside", "between"]
+    assert signal.getsignal(signal.SIGTERM) is end
+
+
+def test_held_twice_a_second_signal_acts_at_once() -> None:
+    steps = []
+
+    def work() -> None:
+        with HeldSignals(), HeldSignals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            steps.append("after the first")
+            os.kill(os.getpid(), signal.SIGTERM)
+            steps.append("after the second")
+
+    with pytest.raises(Ended):
+        work()
+    assert steps == ["after the first"]
+    assert signal.getsignal(signal.SIGTERM) is end

@@ -10,6 +10,8 @@ from talos_engine.errors import CorruptFileError
 from talos_engine.experiments.maps import heatmap
 from talos_engine.experiments.result_spec import RESULTS, Given, ResultKind
 
+_SPAN = (0.0, 1.25)  # the colour scale of all edits: pruning never helps much
+
 
 @dataclass(frozen=True)
 class Config:
@@ -34,7 +36,7 @@ def insensitive(config: Config, given: Given) -> dict[str, Any]:
         except (KeyError, TypeError) as error:
             raise CorruptFileError(f"{source.path}: no result of an edit: {error}") from None
     means = {key: statistics.fmean(values) for key, values in cells.items()}
-    return heatmap(means, "ratio", None, given.missing_notes())
+    return heatmap(means, "ratio", _SPAN, given.missing_notes())
 
 
 RESULTS.register("insensitive")(ResultKind(("edits",), (), Config, insensitive))

@@ -41,8 +41,8 @@ def overlap(config: Config, given: Given) -> dict[str, Any]:
     means = {key: statistics.fmean(values) for key, values in cells.items()}
     notes = given.missing_notes()
     if config.measure == "iou" and chance:
-        notes.insert(0, f"masks of these sizes would overlap by {statistics.fmean(chance):.3f} "
-                        "by chance")  # fmt: skip
+        share = 100 * statistics.fmean(chance)
+        notes.insert(0, f"masks of these sizes would overlap by {share:.1f}% by chance")
     return heatmap(means, "share", (0.0, 1.0), notes)
 
 

@@ -31,8 +31,11 @@ def test_heatmaps_and_curves() -> None:
     shown = to_markdown({**TOLD, **heatmap({("a", "x"): 0.5, ("b", "y"): 1.0}, "share", None, [])})
     assert "| %   | x    | y     |" in shown
     assert "| a   | 50.0 | –     |" in shown
-    series = [{"label": "s", "variables": {}, "x": [1, 2], "y": [0.5, 0.25]}]
-    assert "| s      | 2   | 0.25 |" in to_markdown(
+    named = heatmap({("0", "1"): 0.5}, "error", None, [])
+    named |= {"x": {"label": "α of b", "unit": ""}, "y": {"label": "α of a", "unit": ""}}
+    assert "| α of a \\ α of b | 1    |" in to_markdown({**TOLD, **named})
+    series = [{"label": "s", "variables": {}, "x": [1, 12345], "y": [0.5, 0.25]}]
+    assert "| s      | 12345 | 0.25 |" in to_markdown(
         {**TOLD, **curve((("k", ""), ("acc", "")), series, [])}
     )
     scatter = [series[0] | {"x": [0.9417, 1.0], "points": ["a, seed 0", "b, seed 0"]}]

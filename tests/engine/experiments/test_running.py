@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from talos_engine.errors import OptionError, OutputError, RecipeError
@@ -316,6 +317,14 @@ lab.run((folder / "recipe.toml").read_text(), jobs=2)
 LIMIT_S = 120
 
 
+def both_run(pid: int) -> bool:
+    """Whether two commands have begun: before that they are still copies of who starts them."""
+    try:
+        return sum("-S" in it.cmdline() for it in psutil.Process(pid).children()) == 2
+    except psutil.Error:
+        return False
+
+
 def test_a_run_that_is_killed_goes_on_with_the_same_bytes(lab: Any) -> None:
     waiting = CHAIN.replace('steps = "{steps}" }', 'steps = "{steps}", wait = "../go" }')
     lab.write(waiting)
@@ -325,7 +334,7 @@ def test_a_run_that_is_killed_goes_on_with_the_same_bytes(lab: Any) -> None:
     )
     started = [lab.folder / "run" / ".state" / f"train.{task}.json" for task in "ab"]
     deadline = time.monotonic() + LIMIT_S
-    while not all(path.exists() for path in started):
+    while not all(path.exists() for path in started) or not both_run(process.pid):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -406,6 +415,7 @@ def test_results_of_several_recipes_keep_what_made_them(lab: Any) -> None:
         assert made["steps"] == ["train", step]
         record = json.loads((folder / made["record"]).read_text())
         assert record["recipe_hash"] == made["recipe_hash"]
+        assert record["results"] == [step], "in the recipe's order, for pages about it"
         commands = {it["id"]: it["command"] for it in record["steps"]}
         train = commands["train"]
         assert train[train.index("--steps") + 1] == str(steps)

@@ -31,6 +31,28 @@ def test_results_stand_as_the_recipe_lists_them(run_folder: Any) -> None:
     assert found == [run_folder.results[name]["title"] for name in names]
 
 
+def test_recipes_with_tables_stand_first_and_results_of_nobody_last(run_folder: Any) -> None:
+    for name, recipe in (("curve", "z"), ("table1", "z"), ("xi", "a")):
+        made = run_folder.results[name]["made"]
+        made |= {"recipe": recipe, "recipe_hash": recipe * 64, "record": f"records/{recipe}.json"}
+        run_folder.records[recipe] = {**run_folder.run, "results": ["curve", "table1"]}
+    order = ["curve", "table1", "xi", "localization"]
+    run_folder.results = {name: run_folder.results[name] for name in order}
+    del run_folder.results["localization"]["made"]
+    sections = read_run(run_folder.write()).sections
+    found = [section.title for section in sections if section.name.startswith("result-")]
+    assert found == [run_folder.results[name]["title"] for name in order]
+
+
+def test_records_without_results_take_the_order_of_the_newest_run(run_folder: Any) -> None:
+    names = sorted(run_folder.results, reverse=True)
+    run_folder.records["first"] = dict(run_folder.run)
+    run_folder.run["results"] = names
+    sections = read_run(run_folder.write()).sections
+    found = [section.title for section in sections if section.name.startswith("result-")]
+    assert found == [run_folder.results[name]["title"] for name in names]
+
+
 def test_failed_steps_are_shown_with_the_end_of_their_logs(run_folder: Any) -> None:
     run_folder.logs["calibrate.mnist"] = "\n".join(["x" * 99] * 500 + ["\x1b[31mthe cause\r\n"])
     blocks = read_run(run_folder.write()).sections[0].blocks

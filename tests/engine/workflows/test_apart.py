@@ -40,3 +40,30 @@ def test_work_ends_where_the_one_that_waits_is_killed(tmp_path: Path) -> None:
     for worker in alive:
         worker.kill()
     assert not alive
+
+
+STOPPED = """
+import multiprocessing, os, signal, sys, time
+from talos_engine.workflows.apart import run_apart
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+    start = multiprocessing.context.SpawnProcess.start
+    def stopped(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        start(self)
+    multiprocessing.context.SpawnProcess.start = stopped
+    try:
+        run_apart("a nap", time.sleep, 100_000)
+    except SystemExit:
+        print(len(multiprocessing.active_children()), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_work_that_is_stopped_as_it_starts_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "start.py").write_text(STOPPED)
+    done = subprocess.run(
+        [sys.executable, "start.py"], cwd=tmp_path, capture_output=True, text=True,
+        timeout=LIMIT_S, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("0\n", 0), done.stderr

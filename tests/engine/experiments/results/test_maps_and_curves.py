@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from talos_engine.errors import CorruptFileError, RecipeError
+from talos_engine.experiments.maps import heatmap
 from talos_engine.experiments.result_spec import Source
 
 
@@ -19,6 +20,7 @@ def test_localization_divides_by_the_base(compute: Any, models: Any) -> None:
     assert (found["rows"], found["columns"]) == (["a", "b"], ["a", "b"])
     assert found["values"] == [pytest.approx([2.0, 0.5]), pytest.approx([0.5, 1.5])]
     assert found["notes"] == ["means: on the own task 175.0%, on the others 50.0%"]
+    assert (found["unit"], found["range"]) == ("ratio", [0.0, 2.0]), "methods share a scale"
 
 
 def test_single_task_is_the_diagonal(compute: Any, models: Any) -> None:
@@ -87,6 +89,13 @@ def test_bounds_are_told_apart_by_own_and_other_tasks(compute: Any) -> None:
     assert "over 8 examples" in found["notes"][0]
 
 
+def test_columns_stand_in_the_order_of_the_rows() -> None:
+    order = (("b", "a"), ("b", "c"), ("b", "b"), ("a", "c"), ("a", "a"))
+    found = heatmap({key: float(n) for n, key in enumerate(order)}, "ratio", None, [])
+    assert (found["rows"], found["columns"]) == (["b", "a"], ["b", "a", "c"])
+    assert found["values"] == [[2.0, 0.0, 1.0], [None, 4.0, 3.0]]
+
+
 def test_disentanglement_is_the_mean_over_sources(compute: Any, source: Any) -> None:
     errors = ([[0.0, 1.0], [0.5, 0.25]], [[1.0, 1.0], [0.5, 0.75]])
     shared = {"coefs": [-1.0, 1.0], "tasks": ["a", "b"]}
@@ -105,6 +114,7 @@ def test_pruned_and_perturbed_are_apart(compute: Any, source: Any) -> None:
              for edit, task, value in (("prune", "a", 0.9), ("perturb", "a", 0.5))]  # fmt: skip
     found = compute("insensitive", {"edits": [source({"edits": edits})]})
     assert found["values"] == [[0.9, 1.0]]
+    assert (found["unit"], found["range"]) == ("ratio", [0.0, 1.25]), "edits share a scale"
     found = compute("insensitive", {"edits": [source({"edits": edits})]}, {"edit": "perturb"})
     assert found["values"] == [[0.5, 1.0]]
 
@@ -114,7 +124,7 @@ def test_overlap_and_structure(compute: Any, source: Any) -> None:
                   "iou_by_chance": [[1.0, 0.05], [0.05, 1.0]]}  # fmt: skip
     found = compute("overlap", {"comparisons": [source({"comparison": comparison})]})
     assert found["values"] == [[1.0, 0.4], [0.4, 1.0]]
-    assert "0.050 by chance" in found["notes"][0]
+    assert "5.0% by chance" in found["notes"][0]
     masks = [source({"files": [{"cells": [{"kind": "q", "layer": 0, "share": share}]}]})
              for share in (0.2, 0.6)]  # fmt: skip
     found = compute("structure", {"masks": masks})
@@ -123,6 +133,9 @@ def test_overlap_and_structure(compute: Any, source: Any) -> None:
         ["0"],
         [[pytest.approx(0.4)]],
     )
+    cells = [{"kind": "conv", "layer": None, "share": 0.5}]
+    found = compute("structure", {"masks": [source({"files": [{"cells": cells}]})]})
+    assert found["columns"] == ["–"]
 
 
 def test_drift_is_the_mean_of_steps_that_every_run_has(compute: Any, source: Any) -> None:
@@ -136,6 +149,8 @@ def test_drift_is_the_mean_of_steps_that_every_run_has(compute: Any, source: Any
     assert (series["x"], series["y"]) == ([2], [pytest.approx(0.3)])
     assert (series["low"], series["high"]) == ([0.2], [0.4])
     assert "left out" in found["notes"][0]
+    assert found["notes"][-1].startswith("band")
+    assert compute("drift", {"logs": logs[:1]})["notes"] == []
 
 
 def test_linearization_is_a_point_per_model(compute: Any, models: Any) -> None:
@@ -149,7 +164,7 @@ def test_linearization_is_a_point_per_model(compute: Any, models: Any) -> None:
     (series,) = found["series"]
     assert (series["x"], series["y"]) == ([0.8, 0.9], [0.6, 0.4])
     assert series["points"] == ["a, seed 0", "b, seed 0"]
-    assert found["style"] == "points"
+    assert (found["style"], found["diagonal"]) == ("points", True)
 
 
 def test_ablation(compute: Any, models: Any) -> None:
@@ -168,6 +183,9 @@ def test_ablation(compute: Any, models: Any) -> None:
     assert normalized["y"] == pytest.approx([5 / 9, (0.75 + 0.875) / 2])
     assert single["y"] == pytest.approx([0.9, 0.8])
     assert absolute["n"] == [1, 2]
+    assert found["notes"][-1].startswith("band")
+    alone = {role: records[:1] for role, records in sources.items()}
+    assert compute("ablation", alone, {"measures": measures})["notes"] == []
     with pytest.raises(RecipeError, match="no measure 'best'"):
         compute("ablation", sources, {"measures": ["best"]})
 

@@ -30,9 +30,6 @@ RATES = {
 }
 
 
-_SPARSITY = 0.9
-
-
 @dataclass(frozen=True)
 class Trial:
     """One method with one learning rate on one task.
@@ -63,8 +60,7 @@ class Trial:
         return self.folder / f"{self._stem(f'{self.rate:g}.')}.json"
 
     def _stem(self, rate: str = "") -> str:
-        usual = self.sparsity == _SPARSITY or self.method not in ("talos", "lota")
-        masked = "" if usual else f"{self.sparsity:g}."
+        masked = f"{self.sparsity:g}." if self.method in ("talos", "lota") else ""
         return f"{self.method}.{masked}{rate}{self.task}.seed{self.seed}"
 
     def run(self) -> None:
@@ -151,7 +147,7 @@ def main() -> None:
     parser.add_argument("--control", default="letters")
     parser.add_argument("--methods", nargs="+", default=list(RATES), choices=list(RATES))
     parser.add_argument("--rates", nargs="+", type=float, help="instead of each method's own")
-    parser.add_argument("--sparsity", type=float, default=_SPARSITY, help="of the masks")
+    parser.add_argument("--sparsity", type=float, default=0.9, help="of the masks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()

@@ -160,6 +160,7 @@ class Scheduler:
             return Outcome(FAILED, told=str(error))
 
     def _start(self, step: Step, words: list[str], key: str, began: float) -> Outcome | None:
+        """Errors end here, not where signals are no longer held: one that waits would be lost."""
         try:
             running = self.launcher.start(words, self.folder, self.log(step))
         except TalosError as error:

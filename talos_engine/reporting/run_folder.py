@@ -42,7 +42,7 @@ def read_run(folder: Path) -> Document:
     """
     newest = read_recorded(folder / RUN_FILE)
     origins = Origins(folder, newest)
-    found = _in_order([_result(path, folder, origins) for path in _result_files(folder)], newest)
+    found = _in_order([_result(path, folder, origins) for path in _result_files(folder)])
     made = {each.origin.hash: each.origin for each in found if each.origin is not None}
     unknown = any(each.origin is None for each in found)
     title, description = _headings(folder, newest, list(made.values()), unknown)
@@ -94,7 +94,7 @@ def _result(path: Path, folder: Path, origins: Origins) -> _Result:
     return _Result(path.stem, block, read_beside(path, block), origin)
 
 
-def _in_order(found: Sequence[_Result], newest: RecordedRun) -> list[_Result]:
+def _in_order(found: Sequence[_Result]) -> list[_Result]:
     """As their recipes list them, recipes with tables before others; at the end, tables first."""
     tables = {each.origin.hash for each in found if each.origin and isinstance(each.block, Table)}
 
@@ -102,7 +102,7 @@ def _in_order(found: Sequence[_Result], newest: RecordedRun) -> list[_Result]:
         origin, table = each.origin, isinstance(each.block, Table)
         if origin is None:
             return (True, not table)
-        listed = origin.run.results or (newest.results if origin.hash == newest.hash else ())
+        listed = origin.run.results
         at = listed.index(each.name) if each.name in listed else len(listed)
         return (False, origin.hash not in tables, origin.recipe, origin.hash, at, not table)
 

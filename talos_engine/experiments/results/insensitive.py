@@ -10,7 +10,7 @@ from talos_engine.errors import CorruptFileError
 from talos_engine.experiments.maps import heatmap
 from talos_engine.experiments.result_spec import RESULTS, Given, ResultKind
 
-_SPAN = (0.0, 1.25)  # the colour scale of all edits: pruning never helps much
+_SPAN = (0.0, 1.25)  # one colour scale for all edits; what lies above shows as its end
 
 
 @dataclass(frozen=True)

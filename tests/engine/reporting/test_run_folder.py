@@ -44,15 +44,6 @@ def test_recipes_with_tables_stand_first_and_results_of_nobody_last(run_folder: 
     assert found == [run_folder.results[name]["title"] for name in order]
 
 
-def test_records_without_results_take_the_order_of_the_newest_run(run_folder: Any) -> None:
-    names = sorted(run_folder.results, reverse=True)
-    run_folder.records["first"] = dict(run_folder.run)
-    run_folder.run["results"] = names
-    sections = read_run(run_folder.write()).sections
-    found = [section.title for section in sections if section.name.startswith("result-")]
-    assert found == [run_folder.results[name]["title"] for name in names]
-
-
 def test_failed_steps_are_shown_with_the_end_of_their_logs(run_folder: Any) -> None:
     run_folder.logs["calibrate.mnist"] = "\n".join(["x" * 99] * 500 + ["\x1b[31mthe cause\r\n"])
     blocks = read_run(run_folder.write()).sections[0].blocks
